@@ -1,0 +1,1 @@
+"""Releases on disk: their manifest, their costs, their store (layer 2)."""

@@ -1,0 +1,1 @@
+"""Every topic, and the only code that imports paho (layer 2)."""

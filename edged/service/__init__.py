@@ -1,0 +1,1 @@
+"""Process life: start, tick, stop; control socket, health, metrics, log (layer 5)."""

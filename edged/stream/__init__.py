@@ -1,0 +1,1 @@
+"""The data path: source, decoder, window, preprocess, engine, postprocess, output (layer 4)."""

@@ -1,0 +1,1 @@
+"""Message bytes to arrays of readings; one module for each format."""

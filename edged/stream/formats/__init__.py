@@ -1,0 +1,1 @@
+"""A result as bytes; one module for each format."""
