@@ -24,6 +24,8 @@ BAD_TIME = "bad-time"
 TOO_LARGE = "too-large"
 LATE = "late"
 DUPLICATE = "duplicate"
+# One payload holds readings of several label sets; a payload belongs to one stream.
+MIXED_LABELS = "mixed-labels"
 # `missing-channel acc.z` carries the channel, so that a person sees which.
 MISSING = "missing-channel"
 
@@ -60,14 +62,22 @@ class Readings:
     values      float32 [n, channels], finite
     times       int64 [n], nanoseconds since 1970 UTC, or None: no event time in this format
     message     intp [n], rising: the index of the payload each reading came from
-    labels      one tuple of texts a payload (empty for rejected ones), or None: no labels
+    labels      one tuple of (name, text) pairs a payload (empty for rejected ones), or None: no labels
     rejected    payloads that gave nothing, each with its reason
     """
 
     values: NDArray[np.float32]
     times: NDArray[np.int64] | None
     message: NDArray[np.intp]
-    labels: list[tuple[str, ...]] | None
+    labels: list[tuple[tuple[str, str], ...]] | None
+    rejected: list[Rejected]
+
+
+@dataclass(slots=True)
+class Texts:
+    """What a text decoder makes of a list of payloads: one text each, None for the rejected."""
+
+    texts: list[str | None]
     rejected: list[Rejected]
 
 

@@ -6,17 +6,19 @@ table, the text in `Meta(description=…)` describes a key.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-Name = Annotated[str, Meta(pattern=NAME)]
+# \Z and not $, which also stands before a last newline.
+NAME = r"^[a-z0-9][a-z0-9_-]{0,63}\Z"
+NAME_WORDS = "lower-case letters, digits, - and _, at most 64, beginning with a letter or digit"
+Name = Annotated[str, Meta(pattern=NAME, extra={"words": NAME_WORDS})]
 
 
-def _about(text: str, **bounds: float) -> Meta:
-    return Meta(description=text, **bounds)  # type: ignore[arg-type]
+def _about(text: str, **bounds: Any) -> Meta:
+    return Meta(description=text, **bounds)
 
 
 class _Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -26,10 +28,12 @@ class _Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Device(_Base, frozen=True):
     """Which board this is."""
 
-    fleet: Annotated[Name, _about("the fleet, first level of every topic")] = "local"
-    id: Annotated[str, _about("this board; empty: the host name, made to fit")] = ""
+    fleet: Annotated[Name, _about("the fleet, part of every topic of edged's own")] = "local"
+    id: Annotated[str, _about(f"this board, in {NAME_WORDS}; empty: the host name, made to fit")] = ""
     profile: Annotated[str, _about('`"auto"`, or the name of a device profile')] = "auto"
-    state_dir: Annotated[str, _about("what must survive a restart; empty: /var/lib/edged, or the user's state folder without rights to it")] = ""
+    state_dir: Annotated[
+        str, _about("what must survive a restart; empty: /var/lib/edged, or the user's state folder without rights to it")
+    ] = ""
     memory_budget_mib: Annotated[int, _about("memory for models, MiB; 0: from the profile", ge=0)] = 0
 
 
@@ -59,8 +63,10 @@ class Queue(_Base, frozen=True):
 class MqttSource(_Base, frozen=True, tag_field="type", tag="mqtt"):
     """Messages from a broker."""
 
-    topic: Annotated[str, _about("topic; `{name}` stands for one level and becomes a label and part of the stream key; `+` for one level without a name")]
-    qos: Annotated[Literal[0, 1], _about("0 or 1")] = 1
+    topic: Annotated[
+        str, _about("topic; `{name}` stands for one level and becomes a label and part of the stream key; `+` for one level without a name")
+    ]
+    qos: Annotated[Literal[0, 1], _about("0: at most once; 1: at least once")] = 1
     broker: Annotated[Name, _about("a name under `[mqtt]`")] = "main"
 
 
@@ -83,7 +89,10 @@ class PipelineSource(_Base, frozen=True, tag_field="type", tag="pipeline"):
 
 
 class JsonDecoder(_Base, frozen=True, tag_field="type", tag="json"):
-    """JSON objects. A channel is a dotted path to a number, or to an array: many readings in one message. A list of objects is many readings too."""
+    """JSON objects.
+
+    A channel is a dotted path to a number, or to an array: many readings in one message. A list of objects is many readings too.
+    """
 
     channels: Annotated[list[str], Meta(description="paths, in the order of the model's channels", min_length=1)]
     time: Annotated[str, _about("path of the event time; empty: arrival time")] = ""
@@ -145,7 +154,7 @@ class MqttOutput(_Base, frozen=True, tag_field="type", tag="mqtt"):
         "edged/1/{fleet}/{device}/out/{pipeline}"
     )
     format: Annotated[Format, _FORMAT] = "json"
-    qos: Annotated[Literal[0, 1], _about("0 or 1")] = 1
+    qos: Annotated[Literal[0, 1], _about("0: at most once; 1: at least once")] = 1
     when: Annotated[When, _WHEN] = "always"
     broker: Annotated[Name, _about("a name under `[mqtt]`")] = "main"
 

@@ -7,11 +7,13 @@ point, and back, is its work.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # so that commands which only name the runtimes start without numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """Count the elements of one input."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,14 @@ class Engine(Protocol):
     def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run `inputs` float32 [n, *input.shape], n >= 1; give float32 [n, *output.shape].
 
-        Values beyond a quantized tensor's range saturate. The array returned is the
-        caller's own. Raises BoardError(`infer-failed`) when the runtime refuses.
+        Values beyond a quantized tensor's range saturate; a window with NaN gives NaN from a
+        quantized tensor too; NaN and infinity that the graph itself makes are passed on. The
+        array returned is the caller's own. Raises BoardError(`infer-failed`) when the runtime
+        refuses, BugError(`engine-misused`) for another shape or dtype, or after `close`.
         """
 
     def infer_raw(self, inputs: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Run tensors of the input's own dtype, [n, *input.shape], one by one, unbatched; for goldens."""
+        """Run tensors of the input's own dtype, [n, *input.shape], one by one, unbatched; for goldens. Errors as `infer`."""
 
     def reset(self) -> None:
         """Forget the state of a stateful graph."""

@@ -1,1 +1,1 @@
-"""Releases on disk: their manifest, their costs, their store (layer 2)."""
+"""Releases on disk: their manifest, their costs, their store (layer 3)."""

@@ -1,1 +1,1 @@
-"""Check a release folder whole, run its goldens, count its costs (layer 3)."""
+"""Check a release folder whole, run its goldens, count its costs (layer 4)."""

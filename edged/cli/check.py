@@ -1,0 +1,62 @@
+"""`edged check`: is the configuration sound, before anything runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edged.cli.settings import config_option, json_option
+
+if TYPE_CHECKING:
+    from edged.config.load import Loaded
+    from edged.config.schema import Pipeline
+
+EPILOG = """\b
+Examples:
+  edged check
+  edged check --config pump.toml
+  edged check --json
+
+Exit code 0: no faults. 3: faults, each with its file, line and what to write instead."""
+
+
+@click.command("check", epilog=EPILOG)
+@config_option
+@json_option
+def command(config: str | None, as_json: bool) -> None:
+    """Report every fault of a configuration and of the models it names."""
+    import msgspec
+
+    from edged.cli.settings import load
+
+    loaded = load(config)
+    faults = [fault for pipeline in loaded.config.pipelines for fault in _model_faults(loaded, pipeline)]
+    if as_json:
+        click.echo(msgspec.json.encode({"config": str(loaded.path), "faults": faults}))
+    elif faults:
+        click.echo("\n".join(faults))
+    else:
+        count = len(loaded.config.pipelines)
+        click.echo(f"{loaded.path}: no faults; {count} pipeline{'s' * (count != 1)}")
+    if faults:
+        raise SystemExit(3)
+
+
+def _model_faults(loaded: Loaded, pipeline: Pipeline) -> list[str]:
+    """Say what is wrong with the release a pipeline would run, one line each."""
+    from pathlib import Path
+
+    from edged.errors import EdgedError, ReleaseFaults
+    from edged.models.manifest import load_release
+    from edged.models.store import Store
+    from edged.stream.build import check_channels
+
+    try:
+        release = load_release(Path(pipeline.model_dir)) if pipeline.model_dir else Store(loaded.state_dir).active(pipeline.model)
+        check_channels(pipeline, release.manifest)
+    except ReleaseFaults as error:
+        return [str(fault) for fault in error.faults]
+    except EdgedError as error:
+        return [f"{loaded.path}: pipelines.{pipeline.name}: {error.text}" + (f"; {error.hint}" if error.hint else "")]
+    return []

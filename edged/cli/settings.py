@@ -1,0 +1,80 @@
+"""The `--config`, `--socket` and `--json` of all commands, and what they lead to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edged.errors import DaemonUnreachable, OperatorError
+
+if TYPE_CHECKING:
+    from edged.config.load import Loaded
+
+ANSWER_S = 3.0
+
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    help="Configuration file. Default: EDGED_CONFIG, ./edged.toml, ~/.config/edged/edged.toml, /etc/edged/edged.toml.",
+)
+socket_option = click.option("--socket", metavar="PATH", help="Control socket of the daemon. Default: the configuration's.")
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+
+
+def load(config: str | None) -> Loaded:
+    """Read and check the configuration that a command is to use; errors as of `edged.config.load`."""
+    from edged.config.load import find_config, load_config
+
+    return load_config(find_config(config, os.environ, Path.cwd()), os.environ)
+
+
+def ask_daemon(op: str, config: str | None, socket: str | None) -> dict[str, Any]:
+    """Ask the daemon that is meant: at `socket`, else at the configuration's, else at one of the default places.
+
+    Raises what `edged.service.ask.ask` raises, with the configuration that led there;
+    OperatorError where a file asked for by name cannot be read.
+    """
+    if socket:
+        return _ask_first(op, [Path(socket)])
+    from edged.config.load import find_config, socket_of
+
+    try:
+        found = find_config(config, os.environ, Path.cwd())
+        paths, source = [socket_of(found, os.environ)], f"configuration {found}"
+    except OperatorError:
+        if config or os.environ.get("EDGED_CONFIG"):
+            raise
+        paths, source = _default_sockets(), "no configuration that can be read"
+    try:
+        return _ask_first(op, paths)
+    except DaemonUnreachable as error:
+        raise DaemonUnreachable(error.code, f"{error.text} ({source})", error.hint) from None
+
+
+def _ask_first(op: str, paths: Sequence[Path]) -> dict[str, Any]:
+    """Give the first answer; where nobody listens at all, the likeliest place says why."""
+    from edged.service.ask import ask
+
+    try:
+        return ask(paths[0], op, ANSWER_S)
+    except DaemonUnreachable as error:
+        if len(paths) == 1 or error.code != "daemon-not-reachable":
+            raise
+        likeliest = error
+    try:
+        return _ask_first(op, paths[1:])
+    except DaemonUnreachable:
+        raise likeliest from None
+
+
+def _default_sockets() -> list[Path]:
+    """Give the system daemon's socket and this user's; often one and the same."""
+    from edged.config.defaults import SYSTEM_CONFIG, Machine, default_socket
+
+    machine = Machine()
+    configs = (machine.root / SYSTEM_CONFIG, Path("edged.toml"))
+    return list(dict.fromkeys(default_socket(config, os.environ, machine) for config in configs))

@@ -1,0 +1,49 @@
+"""Keep a runtime's greetings off a person's terminal.
+
+TFLite writes `INFO: Created TensorFlow Lite XNNPACK delegate for CPU.` straight to file
+descriptor 2, once per process; neither runtime has a setting for it that both honour. So the
+first load of each runtime happens with descriptor 2 turned to a memory file. What came in is
+then written to the real one, without the INFO lines: a line that another thread wrote
+meanwhile is late by some milliseconds, never lost.
+
+Only where descriptor 2 is a terminal. A daemon under systemd and a trial in a child process
+keep the real descriptor, so that the last words of a native crash are not held back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_STDERR = 2
+_lock = threading.Lock()
+_greeted: set[str] = set()
+
+
+@contextmanager
+def hushed(runtime: str) -> Iterator[None]:
+    """Run the body, the first time for `runtime`, without its INFO lines reaching a terminal."""
+    if runtime in _greeted or not os.isatty(_STDERR):
+        yield
+        return
+    with _lock:
+        _greeted.add(runtime)
+        terminal = os.dup(_STDERR)
+        held = os.memfd_create("edged-stderr")
+        os.dup2(held, _STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, _STDERR)
+            os.close(terminal)
+            _repeat(held)
+
+
+def _repeat(held: int) -> None:
+    with os.fdopen(held, "rb") as file:
+        file.seek(0)
+        for line in file:
+            if not line.startswith(b"INFO: "):
+                os.write(_STDERR, line)

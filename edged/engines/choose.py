@@ -1,0 +1,79 @@
+"""The table of engines and runtimes; a runtime is imported when a model is opened with it.
+
+`tflite` has two: LiteRT (`ai-edge-litert`), preferred because it is 2 to 12 times faster on
+int8, and `tflite-runtime`. Their int8 results differ by some LSB, so a `Build` names which.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from edged.engines.base import Build, Engine
+from edged.errors import BoardError
+
+# name → (package on PyPI, Python package), best first
+RUNTIMES = {
+    "litert": ("ai-edge-litert", "ai_edge_litert"),
+    "tflite-runtime": ("tflite-runtime", "tflite_runtime"),
+}
+
+
+def available() -> list[Build]:
+    """List the runtimes installed here, best first, without importing them. That one loads is seen at the first model."""
+    return [_build(name, "xnnpack") for name, (_, module) in RUNTIMES.items() if importlib.util.find_spec(module)]
+
+
+def open_engine(
+    path: Path,
+    engine: str,
+    *,
+    prefer: str | None = None,
+    threads: int = 1,
+    resolver: str = "xnnpack",
+    stateful: bool = False,
+    batching: bool = True,
+) -> Engine:
+    """Load the variant file at `path`, whose structure the caller has checked, with an engine of that name.
+
+    `prefer` takes one runtime of `RUNTIMES` and no other. `resolver`, `stateful` and `batching`
+    as `TfliteEngine` says. Raises BoardError `engine-missing` where nothing here runs `engine`,
+    BoardError `model-file-missing`, PublisherError `model-not-loadable` or `tensors-unsupported`.
+    """
+    if engine != "tflite":
+        raise BoardError("engine-missing", f"engine {engine!r} is not part of this version of edged", "choose a variant for engine tflite")
+    name, interpreter = _first_that_loads(list(RUNTIMES) if prefer is None else [prefer])
+    from edged.engines.tflite import TfliteEngine
+
+    return TfliteEngine(path, interpreter, _build(name, resolver), threads=threads, stateful=stateful, batching=batching)
+
+
+def _first_that_loads(names: list[str]) -> tuple[str, Any]:
+    """Import the interpreter module of the first runtime that is there and whole."""
+    from edged.engines.chatter import hushed
+
+    faults = []
+    for name in names:
+        package, module = RUNTIMES[name]
+        if importlib.util.find_spec(module) is None:
+            faults.append(f"{package} is not installed")
+            continue
+        try:
+            with hushed(f"import {name}"):
+                return name, importlib.import_module(f"{module}.interpreter")
+        except (ImportError, AttributeError, OSError) as error:  # what a wheel for another numpy or libc raises
+            faults.append(f"{package} does not load: {error}")
+    packages = " or ".join(f"`pip install {RUNTIMES[name][0]}`" for name in names)
+    raise BoardError("engine-missing", f"nothing here runs tflite models: {'; '.join(faults)}", packages)
+
+
+def _build(name: str, resolver: str) -> Build:
+    package = RUNTIMES[name][0]
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # unpacked by hand
+        version = "unknown"
+    return Build("tflite", package, version, resolver)

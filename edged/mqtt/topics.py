@@ -1,0 +1,79 @@
+"""Every topic that edged speaks on, in one place; and what a topic template means.
+
+    edged/1/{fleet}/{device}/status     retained, and the Will
+    edged/1/{fleet}/{device}/birth      retained
+    edged/1/{fleet}/{device}/out/{pipeline}
+    edged/1/{fleet}/{device}/evt/{kind}
+
+A source's topic is a template: `{line}` stands for one level, which becomes the label
+`line`; `+` stands for one level without a name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ROOT = "edged/1"
+_NAMED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True)
+class DeviceTopics:
+    """The topics of one device."""
+
+    fleet: str
+    device: str
+
+    @property
+    def base(self) -> str:
+        """Give what all topics of this device begin with."""
+        return f"{_ROOT}/{self.fleet}/{self.device}"
+
+    @property
+    def status(self) -> str:
+        """Retained; also the Will."""
+        return f"{self.base}/status"
+
+    @property
+    def birth(self) -> str:
+        """Retained: versions, engines, board."""
+        return f"{self.base}/birth"
+
+    def event(self, kind: str) -> str:
+        """Give the topic of one kind of event, such as `rejected`."""
+        return f"{self.base}/evt/{kind}"
+
+
+class Template:
+    """A source topic with named levels.
+
+    `filter` is what to subscribe to, `names` the labels in order of levels.
+    """
+
+    def __init__(self, template: str) -> None:
+        levels = template.split("/")
+        named = [_NAMED.fullmatch(level) for level in levels]
+        self.names = tuple(match[1] for match in named if match)
+        self._named = [i for i, match in enumerate(named) if match]
+        self._fixed = [(i, level) for i, (level, match) in enumerate(zip(levels, named)) if not match and level != "+"]
+        self._depth = len(levels)
+        self.filter = "/".join("+" if match else level for level, match in zip(levels, named))
+
+    def match(self, topic: str) -> tuple[tuple[str, str], ...] | None:
+        """Give the labels of a topic as (name, level) pairs, or None where it does not fit."""
+        levels = topic.split("/")
+        if len(levels) != self._depth or any(levels[i] != level for i, level in self._fixed):
+            return None
+        return tuple(zip(self.names, (levels[i] for i in self._named)))
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """Put values into an output topic; characters that mean something in a filter become `_`.
+
+    A name without a value stands as `_`: a topic level is never empty by accident.
+    """
+    return _NAMED.sub(lambda match: _SPECIAL.sub("_", values.get(match[1], "")) or "_", template)
+
+
+_SPECIAL = re.compile(r"[/+#\x00]")

@@ -1,0 +1,204 @@
+"""The daemon's life: start, tick, stop.
+
+The main thread ticks twice a second: it answers the control socket, judges health, feeds the
+rates and looks whether there is still something to do. Signals set a flag only; the second
+one forces. Everything else runs in threads of its own, see `stream/worker.py` and
+`mqtt/client.py`.
+
+Stop order, each with a deadline: sources, workers (they finish what waits), links (they send
+what they can), outputs and models.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+from types import FrameType
+
+import structlog
+
+from edged.clock import Clock
+from edged.config import schema
+from edged.config.load import Loaded
+from edged.engines.choose import available
+from edged.mqtt.client import Message
+from edged.mqtt.topics import DeviceTopics
+from edged.service.control import ControlServer
+from edged.service.health import Conditions
+from edged.service.judge import Judge
+from edged.service.machine import board_name
+from edged.service.metrics import render
+from edged.service.metrics_server import MetricsServer
+from edged.service.presence import Presence, birth_of, count_start
+from edged.service.rejects import RejectSampler
+from edged.service.report import Life, snapshot
+from edged.service.snapshot import ERROR, Snapshot
+from edged.service.wiring import MAIN, Hooks, Lane, Parts, wire
+
+TICK_S = 0.5
+WORKERS_STOP_S = 5.0
+LINKS_STOP_S = 3.0
+
+_log = structlog.get_logger()
+
+
+class Daemon:
+    """One run of the daemon."""
+
+    def __init__(self, loaded: Loaded, clock: Clock, rng: random.Random) -> None:
+        """Build all parts; raises what makes a start impossible."""
+        config = loaded.config
+        self._clock = clock
+        self._life = Life(clock.wall(), clock.mono())
+        self._conditions = Conditions(clock)
+        topics = DeviceTopics(config.device.fleet, loaded.device_id)
+        starts, kept = count_start(loaded.state_dir, clock)
+        if not kept:
+            self._conditions.set("state-dir-not-writable", ERROR, f"cannot write in {loaded.state_dir}", hint="check its owner and mode")
+        engines = [str(build) for build in available()]
+        birth = birth_of(engines, board_name(), config.device.profile, [pipeline.name for pipeline in config.pipelines])
+        self._presence = Presence(topics, starts, clock, birth)
+        self._sampler = RejectSampler(topics, clock, self._publish)
+        # The socket first: it also says whether another daemon is running.
+        self._control = ControlServer(loaded.socket, {"status": self.snapshot}, clock)
+        self._parts: Parts | None = None
+        self._metrics: MetricsServer | None = None
+        try:
+            self._parts = wire(loaded, clock, rng, Hooks(self._presence.will, self._announce, self._sampler))
+            if config.metrics.listen:
+                self._metrics = MetricsServer(config.metrics.listen, self.snapshot)
+        except BaseException:
+            self._control.close()
+            raise
+        self._judge = Judge(self._parts, self._conditions)
+        self._signals = 0
+
+    @property
+    def parts(self) -> Parts:
+        """Give what this daemon runs."""
+        assert self._parts is not None
+        return self._parts
+
+    @property
+    def failed(self) -> bool:
+        """Say whether a pipeline could not be built."""
+        return any(lane.error for lane in self.parts.lanes)
+
+    def run(self) -> None:
+        """Run until a signal, or until every source has come to its end."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        self._start()
+        try:
+            while not self._signals and not self._finished():
+                self._tick()
+        finally:
+            self._stop()
+
+    def snapshot(self) -> Snapshot:
+        """Say how everything is, now."""
+        return snapshot(self.parts, self._life, self._conditions)
+
+    def _start(self) -> None:
+        parts = self.parts
+        for lane in parts.lanes:
+            if lane.error:
+                _log.error("pipeline-failed", pipeline=lane.options.name, **lane.error.as_dict())
+        for link in parts.links.values():
+            link.start()
+        for worker in parts.workers:
+            worker.start()
+        for lane in parts.lanes:
+            if lane.pipeline is not None:
+                lane.source.start(lane.pipeline.inbox.put)
+        if self._metrics:
+            self._metrics.start()
+        self._life.state = "running"
+        _log.info("started", device=parts.topics.device, config=str(parts.loaded.path), pipelines=len(parts.lanes))
+
+    def _tick(self) -> None:
+        self._control.poll(TICK_S)
+        now = self._clock.mono()
+        for lane in self.parts.lanes:
+            if lane.pipeline is not None and lane.rates:
+                counters = lane.pipeline.counters
+                counters.latency.rotate(now)
+                lane.rates[0].observe(counters.readings, now)
+                lane.rates[1].observe(counters.results, now)
+        before = {(each.code, each.subject) for each in self._conditions.list()}
+        self._judge.look()
+        self._log_changes(before)
+
+    def _log_changes(self, before: set[tuple[str, str]]) -> None:
+        held = {(each.code, each.subject): each for each in self._conditions.list()}
+        for key, condition in held.items():
+            if key not in before:
+                say = _log.error if condition.severity == ERROR else _log.warning
+                say(condition.code, subject=condition.subject, text=condition.text, hint=condition.hint)
+        for code, subject in before - held.keys():
+            _log.info("over", code=code, subject=subject)
+
+    def _finished(self) -> bool:
+        """Say whether every source has ended and its messages are worked off."""
+        return all(_is_done(lane) for lane in self.parts.lanes)
+
+    def _stop(self) -> None:
+        parts = self.parts
+        self._life.state = "stopping"
+        for lane in parts.lanes:
+            lane.source.stop()
+            if lane.pipeline is not None:
+                lane.pipeline.inbox.close()
+        stopped = [worker.stop(WORKERS_STOP_S) for worker in parts.workers]
+        self._publish_last()
+        left = {name: link.stop(LINKS_STOP_S) for name, link in parts.links.items()}
+        for lane in parts.lanes:
+            if lane.pipeline is not None and all(stopped):
+                lane.pipeline.close()
+        if self._metrics:
+            self._metrics.stop()
+        for broker in parts.brokers:
+            broker.stop()
+        self._control.close()
+        self._say_stopped(all(stopped), left)
+
+    def _say_stopped(self, workers: bool, left: dict[str, int]) -> None:
+        undelivered = {name: count for name, count in left.items() if count}
+        if undelivered or not workers:
+            _log.warning("stopped-with-work-left", undelivered=undelivered, workers_stopped=workers)
+        results = sum(lane.pipeline.counters.results for lane in self.parts.lanes if lane.pipeline)
+        _log.info("stopped", results=results)
+
+    def _announce(self) -> None:
+        for message in self._presence.online():
+            self._publish_on_main(message)
+
+    def _publish_last(self) -> None:
+        if MAIN in self.parts.links and self.parts.links[MAIN].state.state == "connected":
+            self._publish_on_main(self._presence.offline())
+
+    def _publish(self, message: Message) -> None:
+        if self._parts is not None and MAIN in self._parts.links:
+            self._publish_on_main(message)
+
+    def _publish_on_main(self, message: Message) -> None:
+        self.parts.links[MAIN].publish(message)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            sys.exit(128 + number)
+
+
+def _is_done(lane: Lane) -> bool:
+    """Say whether nothing more can come through a lane.
+
+    A lane without a pipeline whose source never ends waits for a model: the daemon stays up
+    so that `edged status` can say why.
+    """
+    source = lane.options.source
+    if lane.pipeline is None:
+        return isinstance(source, schema.StdinSource) or (isinstance(source, schema.FileSource) and not source.follow)
+    ended = lane.source.finished or isinstance(source, schema.PipelineSource)
+    return ended and not lane.pipeline.inbox.waiting and not lane.pipeline.busy_since

@@ -1,0 +1,112 @@
+"""What is not as it should be: read the parts, set and clear conditions. Called by each tick."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from edged.clock import NS, Clock
+from edged.errors import EdgedError
+from edged.service.health import Conditions
+from edged.service.report import dropped_of, stuck_limit_ns
+from edged.service.snapshot import ERROR, INFO, WARNING
+from edged.service.wiring import Lane, Parts
+
+_GRACE_NS = 5 * NS  # a broker that has not answered yet is not yet a condition
+_MINUTES = 60
+
+
+class LastHour:
+    """How much counters rose in the last hour, minute by minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._marks: deque[tuple[int, dict[str, int]]] = deque([(clock.mono(), {})])
+
+    def rise(self, totals: dict[str, int]) -> dict[str, int]:
+        """Note the totals; give by how much each rose within the last hour, zeros left out."""
+        now = self._clock.mono()
+        if now - self._marks[-1][0] >= 60 * NS:
+            self._marks.append((now, dict(totals)))
+        while len(self._marks) > _MINUTES:
+            self._marks.popleft()
+        before = self._marks[0][1]
+        return {reason: total - before.get(reason, 0) for reason, total in totals.items() if total > before.get(reason, 0)}
+
+
+class Judge:
+    """Keeps the conditions of one daemon in step with what its parts show."""
+
+    def __init__(self, parts: Parts, conditions: Conditions) -> None:
+        self._parts = parts
+        self._conditions = conditions
+        self._rejected = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
+        self._dropped = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
+        self._outbox = LastHour(parts.clock)
+
+    def look(self) -> None:
+        """Set what holds, clear what is over."""
+        for name in self._parts.links:
+            self._link(name)
+        for lane in self._parts.lanes:
+            self._lane(lane)
+        if self._parts.around:
+            for (pipeline, variant), error in self._parts.around.not_loaded.items():
+                self._note("variant-not-loaded", f"{pipeline}/{variant}", WARNING, f"variant {variant} does not load: {error.text}", error.hint)
+
+    def _link(self, name: str) -> None:
+        link, state = self._parts.links[name], self._parts.links[name].state
+        young = self._parts.clock.wall() - state.since < _GRACE_NS
+        for code in ("broker-unreachable", "broker-disconnected", "broker-refused", "broker-version", "subscription-refused"):
+            if state.code == code and not (code == "broker-disconnected" and young):
+                self._note(code, name, ERROR, f"{link.broker.url}: {state.text}", _BROKER_HINTS[code])
+            else:
+                self._conditions.clear(code, name)
+        lost = self._outbox.rise({f"{each} {reason}": n for each, one in self._parts.links.items() for reason, n in one.dropped.items()})
+        mine = sum(count for key, count in lost.items() if key.startswith(f"{name} "))
+        self._hold("messages-dropped", name, WARNING, bool(mine), f"{mine:,} messages for the broker were dropped in the last hour")
+
+    def _lane(self, lane: Lane) -> None:
+        name, pipeline = lane.options.name, lane.pipeline
+        if lane.error:
+            self._note("pipeline-failed", name, ERROR, lane.error.text, lane.error.hint)
+        if pipeline is None:
+            return
+        self._counts("readings-rejected", name, "rejected", self._rejected[name].rise(pipeline.counters.rejected), "see evt/rejected")
+        self._counts("dropping", name, "dropped", self._dropped[name].rise(dropped_of(pipeline)), "")
+        busy = pipeline.busy_since
+        stuck = bool(busy) and self._parts.clock.mono() - busy > stuck_limit_ns(lane.options)
+        self._hold("pipeline-stuck", name, ERROR, stuck, "one batch has been worked on for too long; the model may hang")
+        self._hold("source-failing", name, ERROR, bool(lane.source.error), lane.source.error)
+        failing = "; ".join(sink.output.failing for sink in pipeline.sinks if sink.output.failing)
+        self._hold("output-failing", name, ERROR, bool(failing), failing)
+        error: EdgedError | None = pipeline.last_error
+        if error:
+            self._note("pipeline-error", name, ERROR, error.text, error.hint)
+        evicted = pipeline.assembly.streams.evicted
+        limit = pipeline.assembly.streams.limit
+        text = f"more than {limit:,} streams: {evicted:,} times the one silent longest was let go"
+        self._hold("streams-let-go", name, INFO, bool(evicted), text, "raise max_streams if these keys are real")
+
+    def _counts(self, code: str, subject: str, what: str, counts: dict[str, int], hint: str) -> None:
+        total = sum(counts.values())
+        most = sorted(counts, key=lambda reason: -counts[reason])[:3]
+        text = f"{total:,} {what} in the last hour ({', '.join(most)})"
+        self._hold(code, subject, WARNING, bool(total), text, hint)
+
+    def _hold(self, code: str, subject: str, severity: str, holds: bool, text: str, hint: str = "") -> None:
+        if holds:
+            self._note(code, subject, severity, text, hint)
+        else:
+            self._conditions.clear(code, subject)
+
+    def _note(self, code: str, subject: str, severity: str, text: str, hint: str) -> None:
+        self._conditions.set(code, severity, text, subject=subject, hint=hint)
+
+
+_BROKER_HINTS = {
+    "broker-unreachable": "is the broker running, and is the address right? edged goes on trying",
+    "broker-disconnected": "edged goes on trying",
+    "broker-refused": "check username and password_file of this broker",
+    "broker-version": "set `version` of this broker to what it speaks",
+    "subscription-refused": "the broker's access rules must let this user read the pipeline's topic",
+}

@@ -1,0 +1,160 @@
+"""Make the snapshot of a running daemon, and the conditions that follow from it.
+
+`edged status`, the metrics and the health topic all read what is made here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from edged import __version__
+from edged.clock import NS, Clock, iso
+from edged.config import schema
+from edged.service.health import Conditions
+from edged.service.machine import board_name, pss_mib, temperature_c
+from edged.service.snapshot import (
+    BoardStatus,
+    BrokerStatus,
+    FleetStatus,
+    LastResult,
+    Latency,
+    MemoryStatus,
+    ModelStatus,
+    PipelineStatus,
+    Snapshot,
+    SpoolStatus,
+)
+from edged.service.wiring import Lane, Parts
+from edged.stream.pipeline import Pipeline
+
+STUCK_AT_LEAST_S = 2.0
+
+
+@dataclass
+class Life:
+    """What the daemon knows of its own life. `started` in nanoseconds, wall and monotonic."""
+
+    started_wall: int
+    started_mono: int
+    state: str = "starting"
+
+
+def snapshot(parts: Parts, life: Life, conditions: Conditions) -> Snapshot:
+    """Say how everything is, now."""
+    clock, config = parts.clock, parts.loaded.config
+    waiting = sum(link.waiting for link in parts.links.values())
+    return Snapshot(
+        device=parts.topics.device,
+        version=__version__,
+        pid=os.getpid(),
+        config=str(parts.loaded.path),
+        time=iso(clock.wall()),
+        started=iso(life.started_wall),
+        uptime_s=(clock.mono() - life.started_mono) / NS,
+        state=life.state,
+        board=BoardStatus(board_name(), config.device.profile, temperature_c()),
+        memory=MemoryStatus(pss_mib(), config.device.memory_budget_mib or None),
+        brokers={name: _broker(parts, name, clock) for name in parts.links},
+        pipelines=[pipeline_status(lane, clock) for lane in parts.lanes],
+        models=[_model(lane) for lane in parts.lanes if lane.pipeline is not None],
+        spool=SpoolStatus("memory" if waiting else "empty", waiting, dropped=_dropped(parts)),
+        fleet=FleetStatus(parts.topics.fleet),
+        health=conditions.list(),
+    )
+
+
+def pipeline_status(lane: Lane, clock: Clock) -> PipelineStatus:
+    """Say how one pipeline is."""
+    options, pipeline = lane.options, lane.pipeline
+    status = PipelineStatus(name=options.name, state="failed", model=options.model, in_place=bool(options.model_dir))
+    if lane.release is not None:
+        manifest = lane.release.manifest
+        status.model, status.release, status.version = manifest.name, manifest.release, manifest.version
+    if pipeline is None:
+        return status
+    counters, model = pipeline.counters, pipeline.inference.model
+    status.state = _state(lane, pipeline, clock)
+    status.variant, status.engine = model.variant, str(pipeline.inference.build)
+    status.messages, status.readings = counters.messages, counters.readings
+    status.windows, status.results = counters.windows, counters.results
+    status.rejected = dict(counters.rejected)
+    status.dropped = dropped_of(pipeline)
+    recent = counters.latency.recent()
+    status.latency_ms = Latency(recent.percentile(0.5), recent.percentile(0.95), recent.percentile(0.99))
+    status.queue, status.queue_size = pipeline.inbox.waiting, options.queue.size
+    if lane.rates:
+        status.in_rate, status.out_rate = (meter.rate() for meter in lane.rates)
+    status.streams = len(pipeline.assembly.streams.streams)
+    if counters.last_result_ns:
+        age = (clock.wall() - counters.last_result_ns) / NS
+        status.last_result = LastResult(iso(counters.last_result_ns), in_words(counters.last_output), age)
+    return status
+
+
+def dropped_of(pipeline: Pipeline) -> dict[str, int]:
+    """Give everything a pipeline let go, by reason, its queue and its outputs included."""
+    dropped = dict(pipeline.counters.dropped)
+    if pipeline.inbox.dropped:
+        dropped["queue-full"] = pipeline.inbox.dropped
+    for sink in pipeline.sinks:
+        for reason, count in sink.output.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    return dropped
+
+
+def stuck_limit_ns(options: schema.Pipeline) -> int:
+    """Give how long a batch may take before its pipeline counts as stuck."""
+    return int(max(STUCK_AT_LEAST_S, 5 * options.deadline_ms / 1000) * NS)
+
+
+def in_words(output: dict[str, object]) -> str:
+    """Put a result's output in a few words, such as `score 9.7 < 12.3`."""
+    if "label" in output:
+        return f"{output['label']} {_number(output.get('score'))}"
+    if "anomaly" in output:
+        sign = "≥" if _float(output.get("score")) >= _float(output.get("threshold")) else "<"
+        return f"score {_number(output.get('score'))} {sign} {_number(output.get('threshold'))}"
+    values = output.get("values", output.get("vector"))
+    if isinstance(values, list):
+        shown = " ".join(_number(value) for value in values[:3])
+        return shown + (" …" if len(values) > 3 else "")
+    return ""
+
+
+def _state(lane: Lane, pipeline: Pipeline, clock: Clock) -> str:
+    busy = pipeline.busy_since
+    if busy and clock.mono() - busy > stuck_limit_ns(lane.options):
+        return "stuck"
+    if lane.source.finished and not pipeline.inbox.waiting:
+        return "finished"
+    return "running" if pipeline.counters.messages else "waiting"
+
+
+def _broker(parts: Parts, name: str, clock: Clock) -> BrokerStatus:
+    link = parts.links[name]
+    state = link.state
+    return BrokerStatus(link.broker.url, state.state, max(0.0, (clock.wall() - state.since) / NS), state.version, state.text)
+
+
+def _model(lane: Lane) -> ModelStatus:
+    assert lane.pipeline is not None
+    model = lane.pipeline.inference.model
+    in_place = bool(lane.options.model_dir)
+    return ModelStatus(model.name, model.release, model.version, "serving", model.variant, model.engine, in_place)
+
+
+def _dropped(parts: Parts) -> dict[str, int]:
+    dropped: dict[str, int] = {}
+    for link in parts.links.values():
+        for reason, count in link.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    return dropped
+
+
+def _number(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -1,0 +1,180 @@
+"""The snapshot: what the daemon knows of itself, as `edged status`, metrics and `reported` show it.
+
+Every field has a default and unknown fields are ignored, so that a command and a daemon of
+different versions understand each other. States and reasons are plain text for the same
+cause. Ages and durations are seconds from the monotonic clock: they stay true when the
+board's wall clock jumps. Times are ISO 8601, UTC. None means not known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import field
+
+from edged.errors import PeerError
+
+VERSION = 1
+ERROR = "error"
+WARNING = "warning"
+INFO = "info"
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """Something that is not as it should be, or that a person should know.
+
+    `severity` is error, warning or info; `since` the wall time it began, `for_s` its age.
+    `subject` is the broker, pipeline or model it is about; empty: the board or the daemon.
+    """
+
+    code: str
+    severity: str
+    since: str = ""
+    text: str = ""
+    hint: str = ""
+    subject: str = ""
+    for_s: float | None = None
+
+
+class BoardStatus(msgspec.Struct):
+    """The machine; `name` for people, `profile` as in the configuration."""
+
+    name: str = ""
+    profile: str = ""
+    temperature_c: float | None = None
+
+
+class MemoryStatus(msgspec.Struct):
+    """MiB: what the daemon and its children take, and what they may."""
+
+    pss_mib: float | None = None
+    budget_mib: float | None = None
+
+
+class BrokerStatus(msgspec.Struct):
+    """One broker. `state`: connecting | connected | refused | disconnected; `version`: of MQTT."""
+
+    url: str = ""
+    state: str = ""
+    since_s: float | None = None
+    version: str = ""
+    error: str = ""
+
+
+class Latency(msgspec.Struct):
+    """Milliseconds from message in to result out, over the last minute or two."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class LastResult(msgspec.Struct):
+    """The newest result: its time, a few words for people, its age."""
+
+    time: str = ""
+    text: str = ""
+    age_s: float | None = None
+
+
+class PipelineStatus(msgspec.Struct):
+    """One pipeline. `state`: starting | waiting | running | finished | stuck | failed.
+
+    Counters rise from 0 since the daemon started; `rejected` and `dropped` are by reason.
+    `in_rate` (readings) and `out_rate` (results) are per second over the last ten.
+    `in_place` marks a model that is used from a folder (`model_dir`).
+    """
+
+    name: str = ""
+    state: str = ""
+    model: str = ""
+    release: int = 0
+    version: str = ""
+    variant: str = ""
+    engine: str = ""
+    in_place: bool = False
+    messages: int = 0
+    readings: int = 0
+    windows: int = 0
+    results: int = 0
+    rejected: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    latency_ms: Latency = field(default_factory=Latency)
+    queue: int = 0
+    queue_size: int = 0
+    in_rate: float = 0.0
+    out_rate: float = 0.0
+    streams: int = 0
+    last_result: LastResult | None = None
+
+
+class ModelStatus(msgspec.Struct):
+    """One model in the board's store, or in place. `state`: serving | staged | last-good."""
+
+    name: str = ""
+    release: int = 0
+    version: str = ""
+    state: str = ""
+    variant: str = ""
+    engine: str = ""
+    in_place: bool = False
+
+
+class SpoolStatus(msgspec.Struct):
+    """Results waiting for a broker. `state`: empty | memory | disk | full; `dropped` is by reason."""
+
+    state: str = ""
+    results: int = 0
+    mib: float = 0.0
+    max_mib: float = 0.0
+    oldest_s: float | None = None
+    dropped: dict[str, int] = {}
+
+
+class FleetStatus(msgspec.Struct):
+    """The fleet; `updates` is the stage of the last update in words, empty where no pushes are accepted."""
+
+    name: str = ""
+    updates: str = ""
+    rev: int | None = None
+
+
+class Snapshot(msgspec.Struct):
+    """All of it. `state`: starting | running | stopping; `time` is when it was taken, `health` the worst first."""
+
+    v: int = VERSION
+    device: str = ""
+    version: str = ""
+    pid: int = 0
+    config: str = ""
+    time: str = ""
+    started: str = ""
+    uptime_s: float = 0.0
+    state: str = ""
+    board: BoardStatus = field(default_factory=BoardStatus)
+    memory: MemoryStatus = field(default_factory=MemoryStatus)
+    brokers: dict[str, BrokerStatus] = {}
+    pipelines: list[PipelineStatus] = []
+    models: list[ModelStatus] = []
+    spool: SpoolStatus = field(default_factory=SpoolStatus)
+    fleet: FleetStatus = field(default_factory=FleetStatus)
+    health: list[Condition] = []
+
+
+def read(answer: dict[str, Any]) -> Snapshot:
+    """Make a snapshot of a daemon's answer.
+
+    Raises PeerError(`snapshot-unreadable`) where a field has another type than ours.
+    """
+    try:
+        return msgspec.convert(answer, Snapshot)
+    except msgspec.ValidationError as error:
+        text = f"the daemon's answer is not a status that this version understands: {error}"
+        hint = "daemon and command may be of different versions: restart the daemon, or use --json"
+        raise PeerError("snapshot-unreadable", text, hint) from None
+
+
+def is_healthy(snapshot: Snapshot) -> bool:
+    """Say whether no condition is an error; warnings are for people, not for monitors."""
+    return all(condition.severity != ERROR for condition in snapshot.health)

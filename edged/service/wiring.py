@@ -1,0 +1,207 @@
+"""From a configuration to connected parts: brokers, pipelines, sources, outputs, workers.
+
+Nothing runs yet when this is done. A pipeline that cannot be built is kept with its error,
+so that the others serve and `edged status` says why this one does not.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edged.clock import Clock
+from edged.config import schema
+from edged.config.load import Loaded
+from edged.engines.choose import open_engine
+from edged.errors import BoardError, EdgedError
+from edged.histogram import RateMeter
+from edged.models.manifest import Release, load_release
+from edged.models.store import Store
+from edged.mqtt.client import Link, Will
+from edged.mqtt.topics import DeviceTopics
+from edged.records import Rejected
+from edged.service.embedded import EmbeddedBroker
+from edged.stream.build import Around, build_pipeline
+from edged.stream.formats.choose import make_format
+from edged.stream.outputs.base import Output
+from edged.stream.outputs.file import FileOutput
+from edged.stream.outputs.mqtt import MqttOutput
+from edged.stream.outputs.stdout import StdoutOutput
+from edged.stream.pipeline import Pipeline, Sink
+from edged.stream.sources.file import FileSource
+from edged.stream.sources.mqtt import MqttInput, MqttSource
+from edged.stream.sources.pipeline import PipelineSource
+from edged.stream.sources.reader import Source
+from edged.stream.sources.stdin import StdinSource
+from edged.stream.worker import Worker
+
+MAIN = "main"
+
+
+@dataclass
+class Lane:
+    """One configured pipeline: what was built of it, or why nothing was."""
+
+    options: schema.Pipeline
+    source: Source
+    pipeline: Pipeline | None = None
+    error: EdgedError | None = None
+    release: Release | None = None
+    rates: tuple[RateMeter, RateMeter] | None = None
+
+
+@dataclass
+class Parts:
+    """Everything a daemon runs."""
+
+    loaded: Loaded
+    clock: Clock
+    run: str
+    topics: DeviceTopics
+    links: dict[str, Link] = field(default_factory=dict)
+    inputs: dict[str, MqttInput] = field(default_factory=dict)
+    lanes: list[Lane] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    brokers: list[EmbeddedBroker] = field(default_factory=list)
+    around: Around | None = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the daemon wants to hear of: the Will for a new session, a connection, a refused message."""
+
+    will: Callable[[], Will]
+    on_connected: Callable[[], None]
+    on_rejected: Callable[[str, bytes, bytes | None, Rejected], None]
+
+
+def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks) -> Parts:
+    """Build everything that the configuration names."""
+    parts = wire_sources(loaded, clock, rng, hooks, "")
+    parts.around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected)
+    parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes)))]
+    for lane in parts.lanes:
+        _fill_lane(lane, parts)
+    return parts
+
+
+def wire_sources(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks | None, suffix: str) -> Parts:
+    """Build brokers and sources only. `suffix` sets the client ids apart from the daemon's own."""
+    config = loaded.config
+    parts = Parts(loaded, clock, f"{rng.getrandbits(64):016x}", DeviceTopics(config.device.fleet, loaded.device_id))
+    for name in sorted(_brokers_used(config)):
+        _add_link(parts, name, rng, hooks, suffix)
+    parts.lanes = [Lane(options, _make_source(options, parts)) for options in config.pipelines]
+    for name, link in parts.links.items():
+        parts.inputs[name].bind(link)
+    return parts
+
+
+def release_of(options: schema.Pipeline, state_dir: Path) -> Release:
+    """Find the release a pipeline runs: its folder, or the active one of its model in the store."""
+    if options.model_dir:
+        return load_release(Path(options.model_dir))
+    return Store(state_dir).active(options.model)
+
+
+def _fill_lane(lane: Lane, parts: Parts) -> None:
+    assert parts.around is not None
+    worker = min(parts.workers, key=lambda each: each.load)
+    try:
+        lane.release = release_of(lane.options, parts.loaded.state_dir)
+        lane.pipeline = build_pipeline(lane.options, lane.release, _sinks(lane, parts), worker.wake, parts.around)
+    except EdgedError as error:
+        lane.error = error
+        return
+    worker.add(lane.pipeline)
+    now = parts.clock.mono()
+    lane.rates = RateMeter(now), RateMeter(now)
+
+
+def _sinks(lane: Lane, parts: Parts) -> list[Sink]:
+    """Make a pipeline's outputs; pipelines that live on its results are among them."""
+    sinks = [Sink(_make_output(lane, options, parts), options.when) for options in lane.options.outputs]
+    for other in parts.lanes:
+        wanted = other.options.source
+        if isinstance(wanted, schema.PipelineSource) and wanted.name == lane.options.name:
+            assert isinstance(other.source, PipelineSource)
+            sinks.append(Sink(other.source, wanted.when))
+    return sinks
+
+
+def _make_output(lane: Lane, options: schema.Output, parts: Parts) -> Output:
+    format_ = make_format(options.format)
+    if isinstance(options, schema.FileOutput):
+        return FileOutput(Path(options.path), format_.encode, parts.clock)
+    if isinstance(options, schema.StdoutOutput):
+        return StdoutOutput(format_.encode)
+    assert lane.release is not None
+    names = {
+        "fleet": parts.topics.fleet,
+        "device": parts.topics.device,
+        "pipeline": lane.options.name,
+        "model": lane.release.manifest.name,
+    }
+    return MqttOutput(parts.links[options.broker], options.topic, names, format_, options.qos)
+
+
+def _make_source(options: schema.Pipeline, parts: Parts) -> Source:
+    source = options.source
+    if isinstance(source, schema.MqttSource):
+        subscription = MqttSource(source.topic, source.qos)
+        parts.inputs[source.broker].add(subscription)
+        return subscription
+    if isinstance(source, schema.FileSource):
+        return FileSource(source.path, source.follow, parts.clock)
+    if isinstance(source, schema.StdinSource):
+        return StdinSource(parts.clock)
+    return PipelineSource(parts.clock)
+
+
+def _brokers_used(config: schema.Config) -> set[str]:
+    """Name the brokers that something needs; `main` also when it is only configured: it carries the device's status."""
+    used = {MAIN} & set(config.mqtt)
+    for pipeline in config.pipelines:
+        for end in (pipeline.source, *pipeline.outputs):
+            if isinstance(end, (schema.MqttSource, schema.MqttOutput)):
+                used.add(end.broker)
+    return used
+
+
+def _add_link(parts: Parts, name: str, rng: random.Random, hooks: Hooks | None, suffix: str) -> None:
+    broker = parts.loaded.config.mqtt[name]
+    if broker.url == "embedded":
+        embedded = EmbeddedBroker()
+        parts.brokers.append(embedded)
+        broker = schema.Broker(url=embedded.url, version="3.1.1", keepalive_s=broker.keepalive_s)
+    main_hooks = hooks if name == MAIN else None
+    parts.inputs[name] = MqttInput(parts.clock)
+    parts.links[name] = Link(
+        name,
+        broker,
+        f"edged-{parts.topics.fleet}-{parts.topics.device}-{name}{suffix}",
+        parts.clock,
+        rng,
+        password=_password(broker),
+        on_block=parts.inputs[name].on_block,
+        on_connected=main_hooks.on_connected if main_hooks else None,
+        will=main_hooks.will if main_hooks else None,
+    )
+
+
+def _password(broker: schema.Broker) -> str:
+    if not broker.password_file:
+        return ""
+    try:
+        return Path(broker.password_file).read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BoardError("password-file", f"cannot read {broker.password_file}: {error}", "check the file's owner and mode") from error
+
+
+def _workers(pipelines: int) -> int:
+    """Grant one worker a CPU, less one for receiving; never more than there are pipelines."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(pipelines, cpus - 1))

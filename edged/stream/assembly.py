@@ -1,0 +1,163 @@
+"""From readings to windows: which stream, in which order, which windows are complete.
+
+    find the streams → order in time → cut windows
+
+Three ways lead through, by what the batch looks like, all with the same outcome: readings of
+one stream go as a run, one reading each of many streams goes in one step, and anything else
+is sorted into runs. Messages that are whole inputs (`input.kind = "tensor"`) pass by the
+windows. The cuts come one after the other, so that what a gap resets is reset in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edged.models.manifest import Input
+from edged.records import WRONG_LENGTH, Batch, Readings, Rejected
+from edged.stream.counters import Counters
+from edged.stream.streams import NO_ROOM, Labels, StreamTable
+from edged.stream.timeline import Timeline
+from edged.stream.windows import Cuts, WindowTable, slot_bytes
+
+RING_BYTES = 64 << 20  # memory for unfinished windows of one pipeline; bounds its streams
+UNKNOWN_TOPIC = "unknown-topic"
+TOO_MANY_STREAMS = "too-many-streams"
+
+
+class StreamState(Protocol):
+    """What postprocessing remembers of a stream."""
+
+    def gap(self) -> None:
+        """Forget what lies before a gap."""
+
+
+class Assembly:
+    """The streams of one pipeline and their unfinished windows. Used by one thread."""
+
+    def __init__(
+        self,
+        given: Input,
+        event_time: bool,
+        max_streams: int,
+        labels_of: Callable[[bytes], Labels | None],
+        new_state: Callable[[], StreamState],
+        forget: Callable[[int], None],
+        counters: Counters,
+        reject: Callable[[Batch, Rejected], None],
+    ) -> None:
+        """`labels_of` reads a topic; `new_state` makes what postprocessing keeps of a stream; `forget` clears a slot's engine."""
+        self._given = given
+        self._event_time = event_time
+        self._forget = forget
+        self._counters = counters
+        self._reject = reject
+        limit = min(max_streams, max(1, RING_BYTES // slot_bytes(given.samples, len(given.channels))))
+        self.streams = StreamTable(limit, labels_of, new_state, self._begin)
+        self._windows = WindowTable(given.samples, given.hop or given.samples, len(given.channels))
+        self._timeline = Timeline(given.rate_hz, given.gap, given.samples)
+
+    def cuts(self, batch: Batch, readings: Readings) -> Iterator[Cuts]:
+        """Give the windows that a batch's readings complete."""
+        times = readings.times if readings.times is not None else np.full(len(readings.values), batch.arrival, np.int64)
+        topics = batch.topics
+        if self._given.kind == "tensor":
+            found = self._tensors(batch, readings, times)
+        elif readings.labels is None and topics.count(topics[0]) == len(topics):
+            found = self._one_topic(batch, readings.values, times)
+        else:
+            found = self._mixed(batch, readings, times)
+        for cut in found:
+            if cut is not None:
+                yield cut
+
+    def _one_topic(self, batch: Batch, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
+        slot = self.streams.one_slot(batch.topics[0])
+        if slot >= 0:
+            yield from self._run(slot, values, times)
+            return
+        for message in range(len(batch.topics)):
+            self._no_stream(batch, slot, message)
+
+    def _mixed(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
+        """Spread readings of several streams."""
+        by_message = self._slots(batch, readings)
+        slots, values = by_message[readings.message], readings.values
+        if slots.min() < 0:
+            known = slots >= 0
+            slots, values, times = slots[known], values[known], times[known]
+        if len(set(slots.tolist())) == len(slots):
+            yield from self._one_each(slots, values, times)
+            return
+        order = np.argsort(slots, kind="stable")
+        slots, values, times = slots[order], values[order], times[order]
+        edges = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)]
+        for first, last in zip(edges, edges[1:]):
+            yield from self._run(int(slots[first]), values[first:last], times[first:last])
+
+    def _slots(self, batch: Batch, readings: Readings) -> NDArray[np.intp]:
+        by_message = self.streams.slots_of(batch.topics, readings.labels)
+        if by_message.min() < 0:
+            rejected = {each.message for each in readings.rejected}
+            for message in np.flatnonzero(by_message < 0).tolist():
+                if message not in rejected:
+                    self._no_stream(batch, int(by_message[message]), message)
+        return by_message
+
+    def _one_each(self, slots: NDArray[np.intp], values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
+        """Take one reading of each of several streams."""
+        if self._event_time and len(slots):
+            fits = self._timeline.in_order(slots, times)
+            for i in np.flatnonzero(~fits).tolist():
+                yield from self._judge_time(int(slots[i]), values[i : i + 1], times[i : i + 1])
+            if not fits.all():
+                slots, values, times = slots[fits], values[fits], times[fits]
+            self._timeline.remember(slots, values)
+        if len(slots):
+            yield self._windows.push_each(slots, values, times)
+
+    def _run(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
+        """Take readings of one stream, in the order they came."""
+        if self._event_time:
+            if not self._timeline.run_in_order(slot, times):
+                yield from self._judge_time(slot, values, times)
+                return
+            self._timeline.remember([slot], values[-1:])
+        yield self._windows.push_run(slot, values, times)
+
+    def _judge_time(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
+        for piece in self._timeline.pieces(slot, values, times):
+            if piece.begin_anew:
+                self._counters.drop("gap", self._windows.reset(slot))
+                self.streams.streams[slot].state.gap()
+                self._forget(slot)
+            self._counters.filled += piece.filled
+            yield self._windows.push_run(slot, piece.values, piece.times)
+        for reason, count in self._timeline.take_rejected().items():
+            self._counters.reject(reason, count)
+
+    def _tensors(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
+        """Take each message as one whole input."""
+        samples = self._given.samples
+        starts = np.flatnonzero(np.diff(readings.message, prepend=-1))
+        lengths = np.diff(starts, append=len(readings.message))
+        messages = readings.message[starts]
+        slots = self._slots(batch, readings)[messages]
+        for i in np.flatnonzero(lengths != samples).tolist():
+            self._reject(batch, Rejected(int(messages[i]), WRONG_LENGTH, f"{lengths[i]} readings instead of {samples}"))
+        whole = (lengths == samples) & (slots >= 0)
+        if whole.any():
+            rows = starts[whole, None] + np.arange(samples)
+            yield Cuts(readings.values[rows], slots[whole], times[starts[whole]], times[starts[whole] + samples - 1])
+
+    def _begin(self, slot: int) -> None:
+        """Give a slot to a new stream."""
+        self._counters.drop("stream-let-go", self._windows.reset(slot))
+        self._timeline.reset(slot)
+        self._forget(slot)
+
+    def _no_stream(self, batch: Batch, slot: int, message: int) -> None:
+        self._reject(batch, Rejected(message, TOO_MANY_STREAMS if slot == NO_ROOM else UNKNOWN_TOPIC))

@@ -1,0 +1,152 @@
+"""One data path, from a batch of messages to results at the outputs.
+
+`Pipeline.process` is the path, top to bottom:
+
+    decode → assemble windows → infer → judge → deliver
+
+It runs in one worker thread, a batch at a time. Nothing in a batch can stop it: what is
+wrong is counted by reason, sampled to `on_rejected`, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edged.clock import Clock
+from edged.config import schema
+from edged.errors import EdgedError
+from edged.histogram import RecentHistogram
+from edged.records import MISSING, Batch, Outgoing, Rejected
+from edged.stream.assembly import Assembly
+from edged.stream.counters import Counters
+from edged.stream.decoders.choose import Decoder
+from edged.stream.inbox import Inbox
+from edged.stream.inference import Inference
+from edged.stream.outputs.base import Output, wanted
+from edged.stream.postprocess import MODEL_NAN
+from edged.stream.results import ResultMaker, timing
+from edged.stream.streams import Labels
+from edged.stream.windows import Cuts
+
+
+@dataclass
+class Sink:
+    """An output and which results it wants."""
+
+    output: Output
+    when: schema.When
+
+
+class Pipeline:
+    """A pipeline with everything it needs, ready for batches."""
+
+    def __init__(
+        self,
+        options: schema.Pipeline,
+        inference: Inference,
+        decoder: Decoder,
+        labels_of: Callable[[bytes], Labels | None],
+        sinks: list[Sink],
+        clock: Clock,
+        *,
+        device: str,
+        run: str,
+        wake: Callable[[], None],
+        on_rejected: Callable[[str, bytes, bytes | None, Rejected], None],
+    ) -> None:
+        """`labels_of` reads a topic; `run` is unique to this run; `on_rejected` gets pipeline, topic, payload and reason of a refused message."""
+        given = inference.manifest.input
+        event_time = has_event_time(options.decoder)
+        self.name = options.name
+        self.options = options
+        self.urgency = options.class_
+        self.inference = inference
+        self.sinks = sinks
+        self.counters = Counters(RecentHistogram(clock.mono()))
+        self.inbox = Inbox(options.queue, wake)
+        self.busy_since = 0  # monotonic ns while a batch is worked on, else 0
+        self.last_error: EdgedError | None = None
+        self.assembly = Assembly(
+            given, event_time, options.max_streams, labels_of, inference.new_state, inference.forget, self.counters, self._reject
+        )
+        self._decoder = decoder
+        self._clock = clock
+        self._on_rejected = on_rejected
+        self._results = ResultMaker(device, options.name, inference.model, given.samples, event_time, run)
+        self._deadline_ns = int(options.deadline_ms * 1_000_000)
+
+    def take(self) -> Batch | None:
+        """Give the next batch that waits, or None."""
+        return self.inbox.take()
+
+    def process(self, batch: Batch) -> None:
+        """Work one batch off, to its results' delivery."""
+        began = self.busy_since = self._clock.mono()
+        counters = self.counters
+        try:
+            readings = self._decoder.decode(batch.payloads, batch.topics)
+            counters.messages += len(batch.payloads)
+            for rejected in readings.rejected:
+                self._reject(batch, rejected)
+            count = len(readings.values)
+            if count:
+                counters.readings += count
+                for cuts in self.assembly.cuts(batch, readings):
+                    self._infer(cuts, batch, began)
+        except EdgedError as error:
+            self.last_error = error
+            counters.drop(error.code, len(batch.payloads))
+        finally:
+            self.busy_since = 0
+            if batch.done:
+                batch.done()
+
+    def close(self) -> None:
+        """Close outputs and model, after the worker has stopped."""
+        for sink in self.sinks:
+            sink.output.close()
+        self.inference.close()
+
+    def _infer(self, cuts: Cuts, batch: Batch, began: int) -> None:
+        count = len(cuts.windows)
+        self.counters.windows += count
+        start = self._clock.mono()
+        scores = self.inference.scores(cuts.windows, cuts.slots)
+        ended = self._clock.mono()
+        total = ended - batch.arrival_mono
+        took = timing(began - batch.arrival_mono, (ended - start) // count, total)
+        outgoing: list[Outgoing] = []
+        for i, slot in enumerate(cuts.slots.tolist()):
+            stream = self.assembly.streams.streams[slot]
+            end = int(cuts.end[i])
+            verdict = self.inference.verdict(stream.state, scores[i], end)
+            if verdict is None:
+                self.counters.drop(MODEL_NAN)
+                continue
+            made = self._results.make(stream, int(cuts.start[i]), end, verdict.output, verdict.changed, verdict.alarm, took)
+            outgoing.append(made)
+        if outgoing:
+            self._deliver(outgoing, total)
+
+    def _deliver(self, outgoing: list[Outgoing], total: int) -> None:
+        counters, count = self.counters, len(outgoing)
+        counters.results += count
+        counters.latency.record_many(total / 1e6, count)
+        counters.late_results += count if total > self._deadline_ns else 0
+        counters.last_result_ns = self._clock.wall()
+        counters.last_output = outgoing[-1].result.output
+        for sink in self.sinks:
+            chosen = wanted(outgoing, sink.when)
+            if chosen:
+                sink.output.deliver(chosen)
+
+    def _reject(self, batch: Batch, rejected: Rejected) -> None:
+        named = rejected.reason == MISSING and rejected.detail
+        self.counters.reject(f"{rejected.reason} {rejected.detail}" if named else rejected.reason)
+        self._on_rejected(self.name, batch.topics[rejected.message], batch.payloads[rejected.message], rejected)
+
+
+def has_event_time(decoder: schema.Decoder) -> bool:
+    """Say whether a decoder's readings carry event time."""
+    return isinstance(decoder, schema.InfluxDecoder) or bool(getattr(decoder, "time", ""))

@@ -1,0 +1,64 @@
+"""Put a result together: its id, its times, what computed it (design: "A result").
+
+With event time the id is a hash of what the result is about: device, pipeline, stream,
+release and window. The same window gives the same id, also after a restart, so that a
+consumer can drop what it gets twice. Without event time a number that counts up and the
+run's own token take the window's place.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+from edged.clock import MS, iso
+from edged.records import ModelRef, Outgoing, Result, Timing, Window
+from edged.stream.streams import Stream
+
+
+class ResultMaker:
+    """Makes the results of one pipeline and one loaded variant."""
+
+    def __init__(self, device: str, pipeline: str, model: ModelRef, samples: int, event_time: bool, run: str) -> None:
+        self._device = device
+        self._pipeline = pipeline
+        self._model = model
+        self._samples = samples
+        self._event_time = event_time
+        about = "\x00".join((device, pipeline, model.name, str(model.release), "" if event_time else run))
+        self._hash = hashlib.blake2b(about.encode(), digest_size=15)
+
+    def make(
+        self, stream: Stream, start: int, end: int, output: dict[str, Any], changed: bool, alarm: bool | None, timing: Timing
+    ) -> Outgoing:
+        """Give the result of one window; `start` and `end` in nanoseconds since 1970 UTC."""
+        stream.results += 1
+        ended = iso(end)
+        result = Result(
+            v=1,
+            id=self._id(stream, start, end),
+            time=ended,
+            device=self._device,
+            pipeline=self._pipeline,
+            key=stream.key,
+            labels=stream.labels,
+            window=Window(iso(start), ended, self._samples),
+            model=self._model,
+            output=output,
+            timing=timing,
+            clock="" if self._event_time else "arrival",
+            alarm=alarm,
+        )
+        return Outgoing(result, end, changed, bool(alarm))
+
+    def _id(self, stream: Stream, start: int, end: int) -> str:
+        digest = self._hash.copy()
+        what = f"{stream.key}\x00{start}\x00{end}" if self._event_time else f"{stream.key}\x00{stream.results}\x00{end}"
+        digest.update(what.encode())
+        return base64.b32encode(digest.digest()).decode().lower()
+
+
+def timing(queue_ns: int, infer_ns: int, total_ns: int) -> Timing:
+    """Round durations to microseconds, in milliseconds."""
+    return Timing(round(queue_ns / MS, 3), round(infer_ns / MS, 3), round(total_ns / MS, 3))

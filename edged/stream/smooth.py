@@ -1,0 +1,93 @@
+"""One row of scores from the last rows of the same stream; float64 [values] in and out.
+
+    mean   of the last `windows` rows
+    ewma   s = alpha·row + (1 - alpha)·s with alpha = 2 / (windows + 1), beginning at the first row
+    vote   each row votes for its largest value; the scores are the shares of the last `windows`
+           votes, and of equal shares the label voted for last leads
+
+Until `windows` rows have come, the rows there are count.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edged.models.schema import Smooth
+
+Row = NDArray[np.float64]
+
+
+class Smoother(Protocol):
+    """The memory of one stream."""
+
+    def add(self, row: Row) -> tuple[Row, int]:
+        """Take the newest row; give the smoothed one, and which of its values leads."""
+
+    def clear(self) -> None:
+        """Forget all rows."""
+
+
+def make_smoother(smooth: Smooth | None) -> Smoother:
+    """Make the memory for a new stream."""
+    if smooth is None:
+        return _Plain()
+    return _SMOOTHERS[smooth.op](smooth.windows)
+
+
+class _Plain:
+    def add(self, row: Row) -> tuple[Row, int]:
+        return row, int(row.argmax())
+
+    def clear(self) -> None:
+        pass
+
+
+class _Mean:
+    def __init__(self, windows: int) -> None:
+        self._rows: deque[Row] = deque(maxlen=windows)
+
+    def add(self, row: Row) -> tuple[Row, int]:
+        self._rows.append(row)
+        # Summed anew each time: a running sum would carry its rounding errors for months.
+        mean = np.mean(np.asarray(self._rows), axis=0)
+        return mean, int(mean.argmax())
+
+    def clear(self) -> None:
+        self._rows.clear()
+
+
+class _Ewma:
+    def __init__(self, windows: int) -> None:
+        self._alpha = 2.0 / (windows + 1)
+        self._level: Row | None = None
+
+    def add(self, row: Row) -> tuple[Row, int]:
+        level = row if self._level is None else self._alpha * row + (1.0 - self._alpha) * self._level
+        self._level = level
+        return level, int(level.argmax())
+
+    def clear(self) -> None:
+        self._level = None
+
+
+class _Vote:
+    def __init__(self, windows: int) -> None:
+        self._votes: deque[int] = deque(maxlen=windows)
+
+    def add(self, row: Row) -> tuple[Row, int]:
+        self._votes.append(int(row.argmax()))
+        counts = np.bincount(self._votes, minlength=len(row))
+        most = counts.max()
+        leader = next(vote for vote in reversed(self._votes) if counts[vote] == most)
+        return counts / len(self._votes), leader
+
+    def clear(self) -> None:
+        self._votes.clear()
+
+
+_SMOOTHERS: dict[str, Callable[[int], Smoother]] = {"mean": _Mean, "ewma": _Ewma, "vote": _Vote}

@@ -1,0 +1,127 @@
+"""Messages from a broker: a block of many goes to the pipelines that asked for their topics.
+
+One `MqttInput` serves all sources on one link. A block's messages are acknowledged when
+every pipeline that got some of them has worked them off.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edged.clock import Clock
+from edged.mqtt.client import Link
+from edged.mqtt.receive import Block
+from edged.mqtt.topics import Template
+from edged.records import Batch
+from edged.stream.streams import Labels
+
+Deliver = Callable[[Batch], bool | None]
+_CACHED_TOPICS = 20_000  # beyond it the cache begins anew, so that hostile topics cannot fill the memory
+
+
+class MqttSource:
+    """One pipeline's subscription."""
+
+    finished = False
+    error = ""
+
+    def __init__(self, template: str, qos: int) -> None:
+        self.template = Template(template)
+        self.qos = qos
+        self._deliver: Deliver | None = None
+
+    def start(self, deliver: Deliver) -> None:
+        """Let messages through from now on."""
+        self._deliver = deliver
+
+    def stop(self) -> None:
+        """Let nothing more through; unacknowledged messages come again after a restart."""
+        self._deliver = None
+
+    def labels_of(self, topic: bytes) -> Labels | None:
+        """Give the labels of a topic, None where it is not ours."""
+        try:
+            return self.template.match(topic.decode())
+        except UnicodeDecodeError:
+            return None
+
+    def put(self, batch: Batch) -> None:
+        """Pass a batch on, or leave it unacknowledged where the source is stopped."""
+        if self._deliver is not None:
+            self._deliver(batch)
+
+
+class MqttInput:
+    """All sources on one link."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sources: list[MqttSource] = []
+        self._routes: dict[bytes, tuple[int, ...]] = {}
+        self._link: Link | None = None
+        self.unasked = 0  # messages whose topic no pipeline asked for
+
+    def add(self, source: MqttSource) -> None:
+        """Take one more source, before `bind`."""
+        self._sources.append(source)
+
+    def bind(self, link: Link) -> None:
+        """Subscribe on `link`, and acknowledge there."""
+        self._link = link
+        for source in self._sources:
+            link.subscribe(source.template.filter, source.qos)
+
+    def on_block(self, block: Block, connection: int) -> None:
+        """Hand a received block on; called in the link's thread."""
+        wall, mono = self._clock.wall(), self._clock.mono()
+        if len(self._sources) == 1:
+            done = self._when_done(1, block.mids, connection)
+            self._sources[0].put(Batch(block.topics, block.payloads, wall, mono, done))
+            return
+        parts = self._split(block)
+        done = self._when_done(len(parts), block.mids, connection)
+        for which, rows in parts.items():
+            topics, payloads = [block.topics[i] for i in rows], [block.payloads[i] for i in rows]
+            self._sources[which].put(Batch(topics, payloads, wall, mono, done))
+        if not parts and done:
+            done()
+
+    def _split(self, block: Block) -> dict[int, list[int]]:
+        parts: dict[int, list[int]] = {}
+        for i, topic in enumerate(block.topics):
+            routes = self._routes.get(topic)
+            if routes is None:
+                routes = self._find(topic)
+            if not routes:
+                self.unasked += 1
+            for which in routes:
+                parts.setdefault(which, []).append(i)
+        return parts
+
+    def _find(self, topic: bytes) -> tuple[int, ...]:
+        if len(self._routes) >= _CACHED_TOPICS:
+            self._routes.clear()
+        found = tuple(i for i, source in enumerate(self._sources) if source.labels_of(topic) is not None)
+        self._routes[topic] = found
+        return found
+
+    def _when_done(self, parts: int, mids: list[int], connection: int) -> Callable[[], None] | None:
+        """Give what acknowledges a block once it was called `parts` times; None where nothing waits for it."""
+        link = self._link
+        if link is None or not any(mids):
+            return None
+        if parts <= 1:
+            return lambda: link.ack(mids, connection)
+        lock = threading.Lock()
+        left = parts
+
+        def one_done() -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                last = left == 0
+            if last:
+                link.ack(mids, connection)
+
+        return one_done

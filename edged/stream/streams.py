@@ -1,0 +1,95 @@
+"""Which streams there are: a bounded table from topic and labels to a slot.
+
+A stream's key is made of the named levels of its topic and the labels in its messages, such
+as `line=a/pump=7`. At most `limit` streams are held; a new one then takes the slot of the one
+that was silent longest, whose unfinished window is lost and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = tuple[tuple[str, str], ...]
+Name = bytes | tuple[bytes, Labels]
+
+NOT_OURS = -1
+NO_ROOM = -2
+_UNKNOWN = -3
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream: its key, its labels, and what its postprocessing remembers."""
+
+    key: str
+    labels: dict[str, str]
+    name: Name
+    state: Any
+    results: int = 0
+
+
+class StreamTable:
+    """The streams of one pipeline. Used by one thread."""
+
+    def __init__(self, limit: int, labels_of: Callable[[bytes], Labels | None], new_state: Callable[[], Any], begin: Callable[[int], None]) -> None:
+        """`labels_of` gives a topic's labels, None for a topic that is not ours; `begin` clears a slot for a new stream."""
+        self.limit = limit
+        self.evicted = 0
+        self.streams: list[Stream] = []
+        self._labels_of = labels_of
+        self._new_state = new_state
+        self._begin = begin
+        self._slots: dict[Name, int] = {}
+        self._used = np.zeros(limit, np.int64)  # the turn in which a slot was used last
+        self._turn = 0
+
+    def slots_of(self, topics: list[bytes], labels: list[Labels] | None) -> NDArray[np.intp]:
+        """Give the slot of each message of a batch; NOT_OURS or NO_ROOM (both negative) where there is none.
+
+        A stream of the same batch is never let go for another: with more new keys in one
+        batch than slots, the rest has no room.
+        """
+        self._turn += 1
+        names: list[Name] = topics if labels is None else list(zip(topics, labels))  # type: ignore[assignment]
+        get = self._slots.get
+        slots = np.array([get(name, _UNKNOWN) for name in names], np.intp)
+        self._used[slots[slots >= 0]] = self._turn
+        for i in np.flatnonzero(slots == _UNKNOWN).tolist():
+            slot = get(names[i], _UNKNOWN)
+            slots[i] = slot if slot >= 0 else self._new(names[i], topics[i], labels[i] if labels is not None else ())
+        return slots
+
+    def one_slot(self, topic: bytes) -> int:
+        """Give the slot of a batch that has one topic and no labels; negative as in `slots_of`."""
+        self._turn += 1
+        slot = self._slots.get(topic, _UNKNOWN)
+        if slot < 0:
+            return self._new(topic, topic, ())
+        self._used[slot] = self._turn
+        return slot
+
+    def _new(self, name: Name, topic: bytes, labels: Labels) -> int:
+        levels = self._labels_of(topic)
+        if levels is None:
+            return NOT_OURS
+        pairs = levels + labels
+        stream = Stream("/".join(f"{label}={value}" for label, value in pairs), dict(pairs), name, self._new_state())
+        slot = len(self.streams)
+        if slot < self.limit:
+            self.streams.append(stream)
+        else:
+            slot = int(self._used.argmin())
+            if self._used[slot] == self._turn:
+                return NO_ROOM
+            del self._slots[self.streams[slot].name]
+            self.streams[slot] = stream
+            self.evicted += 1
+        self._used[slot] = self._turn
+        self._slots[name] = slot
+        self._begin(slot)
+        return slot

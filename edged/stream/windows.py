@@ -1,0 +1,151 @@
+"""Cut windows out of many streams: readings in, windows out, no Python object per reading.
+
+All streams of a pipeline share one table. Each has a slot: a row of a preallocated array
+that is filled from left to right; when it is full, the readings still needed slide to the
+front. So every window is one contiguous piece, and a reading is moved about once.
+
+    values  float32 [slots, 2 × samples, channels]
+    times   int64   [slots, 2 × samples], nanoseconds
+
+The first window of a stream is complete after `samples` readings, the next ones each `hop`
+readings later. The table grows by doubling; who gets a slot is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FIRST_SLOTS = 8
+
+
+@dataclass(slots=True)
+class Cuts:
+    """Windows that became complete, in the order of the readings that completed them.
+
+    windows  float32 [k, samples, channels], a copy: the caller may keep it
+    slots    intp [k]
+    start    int64 [k], time of the first reading of each window; `end` of the last
+    """
+
+    windows: NDArray[np.float32]
+    slots: NDArray[np.intp]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+
+def slot_bytes(samples: int, channels: int) -> int:
+    """Give the memory of one stream's slot, in bytes."""
+    return 2 * samples * (4 * channels + 8)
+
+
+class WindowTable:
+    """The unfinished windows of all streams of one pipeline. Used by one thread."""
+
+    def __init__(self, samples: int, hop: int, channels: int) -> None:
+        self.samples = samples
+        self.hop = hop
+        self.channels = channels
+        self._capacity = 2 * samples
+        self._values = np.empty((0, self._capacity, channels), np.float32)
+        self._times = np.empty((0, self._capacity), np.int64)
+        self._position = np.zeros(0, np.intp)  # where the next reading goes
+        self._need = np.zeros(0, np.intp)  # readings until the next window is complete
+
+    def reset(self, slot: int) -> int:
+        """Begin a slot anew; give the number of readings that were in no window yet."""
+        self._grow(slot + 1)
+        position = int(self._position[slot])
+        lost = position if position < self.samples else self.hop - int(self._need[slot])
+        self._position[slot] = 0
+        self._need[slot] = self.samples
+        return lost
+
+    def push_run(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Cuts | None:
+        """Append readings [n, channels] of one stream, n >= 1; give the windows they complete."""
+        n, position = len(values), int(self._position[slot])
+        if position + n > self._capacity:
+            position = self._slide(slot)
+        if position + n > self._capacity:
+            return self._push_long(slot, values, times)
+        end = position + n
+        self._values[slot, position:end] = values
+        self._times[slot, position:end] = times
+        self._position[slot] = end
+        need = int(self._need[slot])
+        if n < need:
+            self._need[slot] = need - n
+            return None
+        return self._cut(slot, self._values[slot], self._times[slot], position, n)
+
+    def push_each(self, slots: NDArray[np.intp], values: NDArray[np.float32], times: NDArray[np.int64]) -> Cuts | None:
+        """Append one reading to each of several different streams: row i to `slots[i]`."""
+        position = self._position[slots]
+        if position.max() == self._capacity:
+            for slot in slots[position == self._capacity]:
+                self._slide(int(slot))
+            position = self._position[slots]
+        self._values[slots, position] = values
+        self._times[slots, position] = times
+        self._position[slots] = position + 1
+        need = self._need[slots] - 1
+        self._need[slots] = need
+        if need.min() > 0:
+            return None
+        ready = need == 0
+        slots, end = slots[ready], position[ready] + 1
+        self._need[slots] = self.hop
+        rows = (end - self.samples)[:, None] + np.arange(self.samples)
+        windows = self._values[slots[:, None], rows]
+        return Cuts(windows, slots, self._times[slots, end - self.samples], self._times[slots, end - 1])
+
+    def _push_long(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Cuts | None:
+        """Append more readings than the slot has room for: cut from a copy, keep the tail."""
+        kept, n = int(self._position[slot]), len(values)
+        all_values = np.concatenate((self._values[slot, :kept], values))
+        all_times = np.concatenate((self._times[slot, :kept], times))
+        need = int(self._need[slot])
+        cuts = self._cut(slot, all_values, all_times, kept, n) if n >= need else None
+        if cuts is None:
+            self._need[slot] = need - n
+        tail = min(self.samples, kept + n)
+        self._values[slot, :tail] = all_values[-tail:]
+        self._times[slot, :tail] = all_times[-tail:]
+        self._position[slot] = tail
+        return cuts
+
+    def _cut(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64], old: int, n: int) -> Cuts:
+        """Copy the windows that `n` readings after the first `old` ones complete; at least one is complete."""
+        need, samples, hop = int(self._need[slot]), self.samples, self.hop
+        count, over = divmod(n - need, hop)
+        self._need[slot] = hop - over
+        first = old + need - samples
+        if count == 0:
+            windows = values[first : first + samples].copy()[np.newaxis]
+        else:
+            rows = (first + hop * np.arange(count + 1))[:, None] + np.arange(samples)
+            windows = values[rows]
+        starts = times[first : first + hop * count + 1 : hop].copy()
+        ends = times[first + samples - 1 : first + samples + hop * count : hop].copy()
+        return Cuts(windows, np.full(count + 1, slot, np.intp), starts, ends)
+
+    def _slide(self, slot: int) -> int:
+        """Move the readings that a later window still needs to the front; give where the next goes."""
+        position = int(self._position[slot])
+        keep = min(position, self.samples)
+        self._values[slot, :keep] = self._values[slot, position - keep : position]
+        self._times[slot, :keep] = self._times[slot, position - keep : position]
+        self._position[slot] = keep
+        return keep
+
+    def _grow(self, slots: int) -> None:
+        have = len(self._position)
+        if slots <= have:
+            return
+        more = max(_FIRST_SLOTS, have, slots - have)
+        self._values = np.concatenate((self._values, np.empty((more, self._capacity, self.channels), np.float32)))
+        self._times = np.concatenate((self._times, np.empty((more, self._capacity), np.int64)))
+        self._position = np.concatenate((self._position, np.zeros(more, np.intp)))
+        self._need = np.concatenate((self._need, np.full(more, self.samples, np.intp)))

@@ -1,0 +1,78 @@
+"""The threads that run pipelines: one a CPU that may be used, each pipeline on one of them.
+
+So the order of a pipeline is kept without locks. A worker takes one batch at a time from the
+most urgent pipeline that has one: `safety` before `normal` before `background`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from edged.records import Batch
+
+_URGENCY = {"safety": 0, "normal": 1, "background": 2}
+
+
+class Work(Protocol):
+    """What a worker runs: a pipeline."""
+
+    urgency: str
+
+    def take(self) -> Batch | None:
+        """Give the next batch, or None."""
+
+    def process(self, batch: Batch) -> None:
+        """Work one batch off; must not raise."""
+
+
+class Worker:
+    """A thread and its pipelines. Add all pipelines before the start."""
+
+    def __init__(self, name: str) -> None:
+        self._work: list[Work] = []
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def add(self, work: Work) -> None:
+        """Take a pipeline; the order within a class is the order of adding."""
+        self._work.append(work)
+        self._work.sort(key=lambda each: _URGENCY[each.urgency])
+
+    @property
+    def load(self) -> int:
+        """Count the pipelines of this worker."""
+        return len(self._work)
+
+    def wake(self) -> None:
+        """Say that a pipeline has a batch."""
+        self._wake.set()
+
+    def start(self) -> None:
+        """Begin to run."""
+        self._thread.start()
+
+    def stop(self, deadline_s: float) -> bool:
+        """Work off what waits, up to the deadline; False when something was left."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            while self._one():
+                pass
+            if self._stopping:
+                return
+            self._wake.wait()
+
+    def _one(self) -> bool:
+        for work in self._work:
+            batch = work.take()
+            if batch is not None:
+                work.process(batch)
+                return True
+        return False
