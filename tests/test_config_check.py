@@ -143,8 +143,16 @@ def test_nesting_bomb_is_refused(depth: int) -> None:
     assert document.values == {}
 
 
-def test_nesting_by_dotted_keys_is_refused() -> None:
-    assert Document("f.toml", "a." * 500 + "a = 1").faults[0].text == f"is nested deeper than {MAX_DEPTH} levels"
+@pytest.mark.parametrize("text", ["%s = 1", "[%s]", "x = { %s = 1 }", "[[%s]]", 'x = 1\n  "a".%s = 1'])
+@pytest.mark.parametrize("part", ["a", '"\\".,"', "'b'"])
+def test_dotted_key_of_very_many_parts_is_refused_before_it_costs_time(text: str, part: str) -> None:
+    document = Document("f.toml", text % " . ".join([part] * 50_000))
+    assert [(fault.line, fault.text) for fault in document.faults] == [(text.count("\n") + 1, f"is nested deeper than {MAX_DEPTH} levels")]
+
+
+def test_dots_in_values_are_no_nesting() -> None:
+    values = ", ".join(["1.5"] * 500)
+    assert not Document("f.toml", f"a = [{values}]\nb = '{'x.' * 500}'\nc = 1.2\n# {'a.' * 500}").faults
 
 
 def test_a_fault_at_or_below_a_replaced_key_names_the_variable() -> None:

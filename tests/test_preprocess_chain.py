@@ -226,6 +226,13 @@ def test_all_faults_that_can_be_told_are_told() -> None:
     assert caught.value.text.endswith("(and 4 more)")
 
 
+def test_operations_on_both_sides_of_a_refused_one_do_not_fuse() -> None:
+    chain: list[ops.Op] = [ops.Scale(factor=-40.0), ops.Stats(of=["mean", "std", "rms"]), ops.Scale(factor=[-40.0, -40.0, -40.0])]
+    with pytest.raises(ChainFaults) as caught:
+        compile_chain(chain, 1, 1)
+    assert [fault.index for fault in caught.value.faults] == [1]
+
+
 def test_nothing_is_guessed_after_an_operation_whose_result_is_not_clear() -> None:
     with pytest.raises(ChainFaults) as caught:
         compile_chain([ops.Select(channels=["w"]), ops.Scale(factor=[1.0, 2.0])], SAMPLES, 3, RATE, NAMES)

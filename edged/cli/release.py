@@ -10,6 +10,7 @@ from edged.models.costs import Costs
 from edged.models.schema import Alarm, Input, Manifest, Output
 
 _LONGEST = 400
+_INDENT = 12
 
 
 def release_lines(manifest: Manifest, costs: dict[str, Costs], width: int, colour: bool) -> list[str]:
@@ -26,7 +27,7 @@ def release_lines(manifest: Manifest, costs: dict[str, Costs], width: int, colou
     lines: list[str] = []
     for key, text in facts.items():
         if text:
-            lines += wrap_words(f"{clean(key)[:20]:<12} {clean(text)[:_LONGEST]}", width, " " * 13)
+            lines += wrap_words(clean(text)[:_LONGEST], width, clean(key)[: _INDENT - 1].ljust(_INDENT), " " * _INDENT)
     return [*lines, "", *variants_table(manifest, costs, width, colour)]
 
 

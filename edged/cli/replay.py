@@ -34,7 +34,6 @@ def command(recording: str, config: str | None, out: str | None, as_json: bool) 
 
     from edged.cli.settings import load
     from edged.cli.progress import Progress
-    from edged.clock import SystemClock
     from edged.errors import BoardError
     from edged.service.rerun import rerun
     from edged.stream.formats.choose import make_format
@@ -42,7 +41,7 @@ def command(recording: str, config: str | None, out: str | None, as_json: bool) 
     from edged.stream.outputs.stdout import StdoutOutput
 
     encode = make_format("json").encode
-    output = FileOutput(Path(out), encode, SystemClock()) if out else StdoutOutput(encode, 2 if as_json else 1)
+    output = FileOutput(Path(out), encode) if out else StdoutOutput(encode, 2 if as_json else 1)
     progress = Progress("replaying: ")
     outcome = rerun(load(config), Path(recording), output, lambda count: progress.show(f"{count:,} messages"))
     progress.end()

@@ -39,7 +39,7 @@ def ask_daemon(op: str, config: str | None, socket: str | None) -> dict[str, Any
     OperatorError where a file asked for by name cannot be read.
     """
     if socket:
-        return _ask_first(op, [Path(socket)])
+        return ask_first(op, [Path(socket)])
     from edged.config.load import find_config, socket_of
 
     try:
@@ -48,14 +48,14 @@ def ask_daemon(op: str, config: str | None, socket: str | None) -> dict[str, Any
     except OperatorError:
         if config or os.environ.get("EDGED_CONFIG"):
             raise
-        paths, source = _default_sockets(), "no configuration that can be read"
+        paths, source = default_sockets(), "no configuration that can be read"
     try:
-        return _ask_first(op, paths)
+        return ask_first(op, paths)
     except DaemonUnreachable as error:
         raise DaemonUnreachable(error.code, f"{error.text} ({source})", error.hint) from None
 
 
-def _ask_first(op: str, paths: Sequence[Path]) -> dict[str, Any]:
+def ask_first(op: str, paths: Sequence[Path]) -> dict[str, Any]:
     """Give the first answer; where nobody listens at all, the likeliest place says why."""
     from edged.service.ask import ask
 
@@ -66,12 +66,12 @@ def _ask_first(op: str, paths: Sequence[Path]) -> dict[str, Any]:
             raise
         likeliest = error
     try:
-        return _ask_first(op, paths[1:])
+        return ask_first(op, paths[1:])
     except DaemonUnreachable:
         raise likeliest from None
 
 
-def _default_sockets() -> list[Path]:
+def default_sockets() -> list[Path]:
     """Give the system daemon's socket and this user's; often one and the same."""
     from edged.config.defaults import SYSTEM_CONFIG, Machine, default_socket
 

@@ -28,6 +28,8 @@ T = TypeVar("T")
 ENVIRONMENT = "environment"
 # Deeper than any file of ours needs; without a limit, code that walks a document runs out of stack.
 MAX_DEPTH = 32
+# A dotted key of many parts, which costs the parser time by the square of its parts.
+_LONG_KEY = re.compile(r"""(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % MAX_DEPTH, re.MULTILINE)
 
 
 class Variable(NamedTuple):
@@ -54,6 +56,9 @@ class Document:
         self.values: dict[str, Any] = {}
         self.replaced: dict[Path, Variable] = {}
         self._text = text
+        if long_key := _LONG_KEY.search(text):
+            self._refuse(text.count("\n", 0, long_key.end()) + 1, f"is nested deeper than {MAX_DEPTH} levels")
+            return
         try:
             values = msgspec.toml.decode(text)
         except msgspec.DecodeError as error:

@@ -167,7 +167,7 @@ def _default(field: structs.FieldInfo) -> str:
     if field.required:
         return "needed"
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    return f"`{_toml(value)}`"
+    return "left out" if value is None else f"`{_toml(value)}`"
 
 
 def _toml(value: Any) -> str:

@@ -63,7 +63,7 @@ def check_files(config: Config, document: Document) -> None:
         if pipeline is None:
             continue
         if pipeline.model_dir and (problem := _missing(pipeline.model_dir, stat.S_ISDIR, "a folder")):
-            document.fault(("pipelines", i, "model_dir"), "file-missing", problem, "it is a folder with a model.toml")
+            document.fault(("pipelines", i, "model_dir"), "file-missing", problem, "give a folder with a model.toml")
         if isinstance(pipeline.source, FileSource) and (problem := _no_input(pipeline.source)):
             hint = "mend the path; with `follow = true` the file may come later"
             document.fault(("pipelines", i, "source", "path"), "file-missing", problem, hint)

@@ -1,12 +1,12 @@
-"""Turn float32 into a tensor's own integers and back, as TFLite's own operations do.
+"""Turn float32 into a tensor's own integers and back.
 
-    q = round(x / scale) + zero_point      halves away from zero, then saturated
-    x = (q - zero_point) * scale           exact up to one rounding to float32
+    q = round(x * (1 / scale)) + zero_point      in float32, halves to even, then saturated
+    x = (q - zero_point) * scale                 rounded to float32 once
 
-The source is `AffineQuantize` and `Dequantize` of TFLite's reference kernels
-(`tensorflow/lite/kernels/internal/reference/{quantize,dequantize}.h`), which divide in float32
-and round with `std::round`. XNNPACK and the NEON kernels multiply by the reciprocal instead, and
-XNNPACK rounds halves to even: a value that lies on a half may come out one step away from those.
+Measured on x86_64: LiteRT 2.3.0's own QUANTIZE gives these bits under both resolvers. That of
+tflite-runtime 2.14 rounds halves away from zero: it parts from this only where x lies within a
+float32 rounding of a half, and then by one step. Back, tflite-runtime's DEQUANTIZE gives these
+bits, and LiteRT's is off by some 1e-5 of a step.
 
 A NaN has no integer. It is given as the zero point, and the windows that hold one are named, so
 that the engine can answer NaN for them as a float graph does.
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edged.engines.base import Tensor
 
 INTEGERS = ("int8", "uint8", "int16")
+_FLOAT32 = np.finfo(np.float32)
 
 
 def conversion(tensor: Tensor) -> Affine | None:
@@ -30,31 +31,32 @@ def conversion(tensor: Tensor) -> Affine | None:
 
 
 class Affine:
-    """The conversion of one tensor; one of `INTEGERS` with a finite scale >= 0 (0: plain integers)."""
+    """The conversion of a tensor that is one of `INTEGERS`; its scale 0 means plain integers."""
 
     def __init__(self, tensor: Tensor) -> None:
         """Raises ValueError for a scale or zero point that no converter writes."""
         self._dtype = np.dtype(tensor.dtype)
         bounds = np.iinfo(self._dtype)
         scale = tensor.scale or 1.0
-        self._low, self._high = (float(np.float32((limit - tensor.zero_point) * scale)) for limit in (bounds.min, bounds.max))
-        if not (scale > 0 and math.isfinite(self._low) and math.isfinite(self._high) and bounds.min <= tensor.zero_point <= bounds.max):
+        low, high = ((int(limit) - tensor.zero_point) * scale for limit in (bounds.min, bounds.max))
+        sound = math.isfinite(scale) and scale >= _FLOAT32.tiny and max(-low, high) <= _FLOAT32.max
+        if not sound or not bounds.min <= tensor.zero_point <= bounds.max:
             raise ValueError(f"scale {tensor.scale} with zero point {tensor.zero_point}")
-        self._scale = np.float32(scale)
+        self._low, self._high = np.float32(low), np.float32(high)
+        self._scale, self._inverse = np.float32(scale), np.float32(1) / np.float32(scale)
         self._zero_point = np.float32(tensor.zero_point)
 
     def quantize(self, values: NDArray[np.float32]) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
         """Turn float32 [n, …] into the tensor's dtype [n, …]; also bool [n]: which windows hold NaN (None: none does)."""
         holes = None
-        # Two reductions are cheaper than clipping, and NaN fails them too.
-        if not (np.minimum.reduce(values, axis=None) >= self._low and np.maximum.reduce(values, axis=None) <= self._high):
-            values, holes = self._tame(values)
-        steps = np.divide(values, self._scale)
-        whole = np.trunc(steps)
-        # trunc(2x) - trunc(x) is x rounded, halves away from zero, without an error: 2x is exact.
-        np.add(steps, steps, out=steps)
-        np.trunc(steps, out=steps)
-        np.subtract(steps, whole, out=steps)
+        # Two reductions are cheaper than clipping, and show a NaN too.
+        least, most = np.minimum.reduce(values, axis=None), np.maximum.reduce(values, axis=None)
+        if least != least:
+            values, holes = _without_nan(values)
+        if not (least >= self._low and most <= self._high):
+            values = np.minimum(np.maximum(values, self._low), self._high)
+        steps = np.multiply(values, self._inverse)
+        np.rint(steps, out=steps)
         np.add(steps, self._zero_point, out=steps)
         return steps.astype(self._dtype), holes
 
@@ -65,10 +67,7 @@ class Affine:
         out *= self._scale
         return out
 
-    def _tame(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        nan = np.isnan(values)
-        values = np.clip(values, self._low, self._high)
-        if not nan.any():
-            return values, None
-        values[nan] = 0.0
-        return values, nan.reshape(len(nan), -1).any(axis=1)
+
+def _without_nan(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    nan = np.isnan(values)
+    return np.where(nan, np.float32(0), values), nan.reshape(len(nan), -1).any(axis=1)

@@ -56,7 +56,8 @@ class TfliteEngine:
         self._single = self._open(1)
         self.input, self.output = self._single.input, self._single.output
         self._quantizer, self._dequantizer = conversion(self.input), conversion(self.output)
-        self._shape: tuple[int, ...] | None = self.input.shape
+        self._shape: tuple[int, ...] | None = self.input.shape  # None: closed
+        self._one: tuple[int, ...] | None = (1, *self.input.shape)
         self._raw_dtype = np.dtype(self.input.dtype)
         self.stateful = stateful or self._single.variables or self._single.resources
         self.batch = 1
@@ -68,7 +69,7 @@ class TfliteEngine:
 
     def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run float32 [n, *input.shape]; give float32 [n, *output.shape]. See `Engine.infer`."""
-        if inputs.shape[1:] != self._shape or inputs.dtype != _FLOAT32 or not len(inputs):
+        if inputs.dtype != _FLOAT32 or (inputs.shape != self._one and not self._fits(inputs)):
             raise self._misuse(inputs, _FLOAT32)
         raw: Any = inputs
         holes = None
@@ -83,7 +84,7 @@ class TfliteEngine:
 
     def infer_raw(self, inputs: NDArray[np.generic]) -> NDArray[np.generic]:
         """Run tensors of the input's own dtype, [n, *input.shape], one by one. See `Engine.infer_raw`."""
-        if inputs.shape[1:] != self._shape or inputs.dtype != self._raw_dtype or not len(inputs):
+        if inputs.dtype != self._raw_dtype or not self._fits(inputs):
             raise self._misuse(inputs, self._raw_dtype)
         return self._singly(inputs)
 
@@ -96,9 +97,11 @@ class TfliteEngine:
 
     def close(self) -> None:
         """Give the memory back. `infer` then raises BugError(`engine-misused`)."""
-        self._shape = None
-        self._batched = None
+        self._shape = self._one = self._batched = None
         del self._single
+
+    def _fits(self, inputs: NDArray[Any]) -> bool:
+        return inputs.ndim > 0 and len(inputs) > 0 and inputs.shape[1:] == self._shape
 
     def _run(self, raw: NDArray[np.generic]) -> NDArray[np.generic]:
         if self._batched is None:

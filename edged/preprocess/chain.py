@@ -120,6 +120,7 @@ def _add(op: ops.Op, form: Form, steps: list[Step], index: int, faults: list[Cha
             raise
         faults.append(ChainFault(index, refusal.text, refusal.hint))
         after = refusal.after
+        steps.clear()  # nothing will run any more, and what follows must not fuse with what came before
     _bound(after)
     return after
 

@@ -1,7 +1,9 @@
 """Spectra of a window: taper, rfft, bands.
 
-Transforms run in float64, whatever numpy's version would choose: a large mean, such as
-gravity in an accelerometer, otherwise leaks rounding noise into the weak bins.
+Transforms run in float64 under every numpy (numpy 2 would keep float32): float32 rounds relative
+to the strongest bin. Measured: no matter for noise, or for noise of 1e-3 on a mean of 1 (0.04 dB);
+bins 1e-6 below a strong tone are off by 1 to 8 dB, and those 1e-6 below a mean by up to 57 dB
+where the length is no power of two.
 """
 
 from __future__ import annotations

@@ -200,5 +200,7 @@ def _is_done(lane: Lane) -> bool:
     source = lane.options.source
     if lane.pipeline is None:
         return isinstance(source, schema.StdinSource) or (isinstance(source, schema.FileSource) and not source.follow)
+    if lane.pipeline.sinks and all(sink.output.finished for sink in lane.pipeline.sinks):
+        return True  # nobody reads it any more, as in `edged run | head`
     ended = lane.source.finished or isinstance(source, schema.PipelineSource)
     return ended and not lane.pipeline.inbox.waiting and not lane.pipeline.busy_since

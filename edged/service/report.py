@@ -82,7 +82,7 @@ def pipeline_status(lane: Lane, clock: Clock) -> PipelineStatus:
     status.dropped = dropped_of(pipeline)
     recent = counters.latency.recent()
     status.latency_ms = Latency(recent.percentile(0.5), recent.percentile(0.95), recent.percentile(0.99))
-    status.queue, status.queue_size = pipeline.inbox.waiting, options.queue.size
+    status.queue, status.queue_size = pipeline.inbox.waiting, pipeline.inbox.size
     if lane.rates:
         status.in_rate, status.out_rate = (meter.rate() for meter in lane.rates)
     status.streams = len(pipeline.assembly.streams.streams)

@@ -135,7 +135,7 @@ def _sinks(lane: Lane, parts: Parts) -> list[Sink]:
 def _make_output(lane: Lane, options: schema.Output, parts: Parts) -> Output:
     format_ = make_format(options.format)
     if isinstance(options, schema.FileOutput):
-        return FileOutput(Path(options.path), format_.encode, parts.clock)
+        return FileOutput(Path(options.path), format_.encode)
     if isinstance(options, schema.StdoutOutput):
         return StdoutOutput(format_.encode)
     assert lane.release is not None

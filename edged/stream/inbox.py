@@ -23,6 +23,7 @@ class Inbox:
         """`wake` is called after each batch that was put in."""
         self._queue = queue
         self._wake = wake
+        self.size = queue.size
         self._batches: deque[Batch] = deque()
         self._room = threading.Condition()
         self._closed = False

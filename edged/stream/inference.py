@@ -38,7 +38,7 @@ class Inference:
         self.build = build
         self.model = ModelRef(manifest.name, manifest.version, manifest.release, variant.name, build.engine)
 
-    def scores(self, windows: NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
+    def scores(self, windows: NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """Run windows float32 [n, samples, channels] through model and task; give [n] or [n, k]."""
         inputs = self._chain(windows)
         shaped = inputs.reshape((len(inputs), *self._engine.input.shape))

@@ -64,7 +64,7 @@ class Pipeline:
         self.inference = inference
         self.sinks = sinks
         self.counters = Counters(RecentHistogram(clock.mono()))
-        self.inbox = Inbox(options.queue, wake)
+        self.inbox = Inbox(options.queue or _default_queue(options.source), wake)
         self.busy_since = 0  # monotonic ns while a batch is worked on, else 0
         self.last_error: EdgedError | None = None
         self.assembly = Assembly(
@@ -145,6 +145,11 @@ class Pipeline:
         named = rejected.reason == MISSING and rejected.detail
         self.counters.reject(f"{rejected.reason} {rejected.detail}" if named else rejected.reason)
         self._on_rejected(self.name, batch.topics[rejected.message], batch.payloads[rejected.message], rejected)
+
+
+def _default_queue(source: schema.Source) -> schema.Queue:
+    """A file can wait; a sensor cannot."""
+    return schema.Queue(full="block") if isinstance(source, (schema.FileSource, schema.StdinSource)) else schema.Queue()
 
 
 def has_event_time(decoder: schema.Decoder) -> bool:
