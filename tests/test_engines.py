@@ -21,9 +21,13 @@ from edged.engines.tflite import TfliteEngine
 from edged.errors import BoardError, BugError, PublisherError
 from tests.conftest import REPO
 
+TOO_NEW = importlib.util.find_spec("tflite_runtime") is not None and int(np.__version__.partition(".")[0]) >= 2
+
 
 def needs(runtime: str) -> pytest.MarkDecorator:
     package, module = RUNTIMES[runtime]
+    if runtime == "tflite-runtime" and TOO_NEW:
+        return pytest.mark.skip(reason=f"{package} needs numpy < 2")
     return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"needs the package {package}")
 
 
@@ -67,9 +71,9 @@ class Ticks:
         return self.now
 
 
-def opened_by(runtime: str, path: Path, mono: Ticks) -> TfliteEngine:
+def opened_by(runtime: str, path: Path, cpu_ns: Ticks) -> TfliteEngine:
     build = next(build for build in available() if build.package == RUNTIMES[runtime][0])
-    return TfliteEngine(path, importlib.import_module(f"{RUNTIMES[runtime][1]}.interpreter"), build, mono=mono)
+    return TfliteEngine(path, importlib.import_module(f"{RUNTIMES[runtime][1]}.interpreter"), build, cpu_ns=cpu_ns)
 
 
 def child(code: str, *flags: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -354,6 +358,13 @@ except BoardError as error:
         "tflite-runtime",
         "engine-missing nothing here runs tflite models: ai-edge-litert does not load: GLIBC_2.99 not found",
     ]
+
+
+@pytest.mark.skipif(not TOO_NEW, reason="needs tflite-runtime beside numpy >= 2, where it does not work")
+def test_a_runtime_that_does_not_go_with_this_numpy_is_the_boards_lack(data: Path) -> None:
+    with pytest.raises(BoardError, match="numpy") as error:
+        open_engine(data / "ad01/ad01_int8.tflite", "tflite", prefer="tflite-runtime")
+    assert error.value.code == "engine-missing"
 
 
 @each_runtime

@@ -70,6 +70,7 @@ def test_an_unknown_variant_names_the_known_ones(folder: Path):
 
 
 VARIANT = '[[variants]]\nname = "fp32"\nengine = "tflite"\nfile = "har_float.tflite"\n'
+TWENTY = str([f"c{i}" for i in range(20)])
 ALARM = 'alarm = {{ label = "{}", on = {}, off = {} }}\n'
 
 
@@ -85,7 +86,7 @@ ALARM = 'alarm = {{ label = "{}", on = {}, off = {} }}\n'
         (edited('task = "classify"', 'task = "guess"'), "bad-value", "task"),
         (edited("samples = 260 ", "samples = 0 "), "bad-value", "input.samples"),
         (edited("samples = 260 ", "samples = 1000000000 "), "bad-value", "input.samples"),
-        (edited("samples = 260 ", "samples = 1000000 ").replace('["x", "y", "z"]', str([f"c{i}" for i in range(20)])), "too-large", "input.samples"),
+        (edited("samples = 260 ", "samples = 1000000 ").replace('["x", "y", "z"]', TWENTY), "too-large", "input.samples"),
         (edited("hop = 130", "hop = 0"), "bad-value", "input.hop"),
         (edited("hop = 130", "hop = -1"), "bad-value", "input.hop"),
         (edited("hop = 130\n", ""), "missing-key", "input.hop"),
@@ -231,7 +232,10 @@ def test_no_bytes_raise_anything_but_our_errors(data: st.DataObject):
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(manifest)))
         manifest[at : at + data.draw(st.integers(0, 20))] = data.draw(
-            st.one_of(st.binary(max_size=8), st.sampled_from([b"[", b"]", b"{}", b"= nan", b'""', b"[[variants]]\n", b"1979-05-27", b"-1", b"inf"]))
+            st.one_of(
+                st.binary(max_size=8),
+                st.sampled_from([b"[", b"]", b"{}", b"= nan", b'""', b"[[variants]]\n", b"1979-05-27", b"-1", b"inf"]),
+            )
         )
     try:
         document, built = parse_manifest(bytes(manifest), "model.toml")

@@ -29,7 +29,8 @@ ENVIRONMENT = "environment"
 # Deeper than any file of ours needs; without a limit, code that walks a document runs out of stack.
 MAX_DEPTH = 32
 # A dotted key of many parts, which costs the parser time by the square of its parts.
-_LONG_KEY = re.compile(r"""(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % MAX_DEPTH, re.MULTILINE)
+_KEY_PART = r"""(?:[\w-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+_LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_KEY_PART}){{{MAX_DEPTH}}}", re.MULTILINE)
 
 
 class Variable(NamedTuple):

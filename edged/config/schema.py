@@ -190,7 +190,12 @@ class Pipeline(_Base, frozen=True):
     outputs: Annotated[list[Output], _about("where results go")] = msgspec.field(default_factory=lambda: [MqttOutput()])
     deadline_ms: Annotated[float, _about("a result should be out this many milliseconds after its last reading came in", gt=0)] = 500.0
     class_: Annotated[Literal["safety", "normal", "background"], _about("who goes first")] = msgspec.field(default="normal", name="class")
-    queue: Annotated[Queue | None, _about("the queue before the pipeline; left out: 1024 messages, and when full a file or stdin waits, other sources drop the oldest")] = None
+    queue: Annotated[
+        Queue | None,
+        _about(
+            "the queue before the pipeline; left out: 1024 messages, and when full a file or stdin waits, other sources drop the oldest"
+        ),
+    ] = None
     max_streams: Annotated[int, _about("stream keys held at once; beyond it the least recently used is let go", ge=1, le=1_000_000)] = 4096
 
 

@@ -5,8 +5,10 @@ one; a convolutional net is bound by arithmetic and gains nothing. The rule is d
 the times, and its margin is far from noise: a batch must take at most three quarters of the time
 of as many single calls (measured on x86_64: dense nets 0.15 to 0.65, convolutional nets 0.95 to 1.1).
 
-The measurement is bounded: a batch that would hold its thread for more than 8 ms is not tried, so
-all of it takes at most about 50 ms, and mostly under 10. Slow nets stay at one window a call.
+Processor time of the calling thread is measured, so that other work on a busy board, such as the
+other pipelines at start, does not change the choice. The measurement is bounded: a batch that would
+hold its thread for more than 8 ms is not tried, so all of it takes at most about 50 ms of processor
+time, and mostly under 15. Slow nets stay at one window a call.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ _RUNS = 20
 _MARGIN = 0.75
 
 
-def least_ns(run: Callable[[], object], mono: Callable[[], int]) -> int:
+def least_ns(run: Callable[[], object], cpu_ns: Callable[[], int]) -> int:
     """Give the least time of some calls of `run`, in nanoseconds: at most 20, none begun after 4 ms."""
     least = spent = 0
     for _ in range(_RUNS):
-        start = mono()
+        start = cpu_ns()
         run()
-        took = max(1, mono() - start)
+        took = max(1, cpu_ns() - start)
         least = min(least or took, took)
         spent += took
         if spent >= _BUDGET_NS:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edged.engines.base import Tensor
 
 INTEGERS = ("int8", "uint8", "int16")
-_FLOAT32 = np.finfo(np.float32)
+_LEAST_SCALE, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def conversion(tensor: Tensor) -> Affine | None:
@@ -39,7 +39,7 @@ class Affine:
         bounds = np.iinfo(self._dtype)
         scale = tensor.scale or 1.0
         low, high = ((int(limit) - tensor.zero_point) * scale for limit in (bounds.min, bounds.max))
-        sound = math.isfinite(scale) and scale >= _FLOAT32.tiny and max(-low, high) <= _FLOAT32.max
+        sound = math.isfinite(scale) and scale >= _LEAST_SCALE and max(-low, high) <= _MOST
         if not sound or not bounds.min <= tensor.zero_point <= bounds.max:
             raise ValueError(f"scale {tensor.scale} with zero point {tensor.zero_point}")
         self._low, self._high = np.float32(low), np.float32(high)

@@ -13,6 +13,7 @@ A batch costs a second interpreter: an arena for `batch` windows and XNNPACK's c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edged.clock import SystemClock
 from edged.engines.base import Build, Tensor
 from edged.engines.batching import SIZES, break_even, least_ns, size_to_try
 from edged.engines.quantize import conversion
@@ -42,7 +42,7 @@ class TfliteEngine:
         threads: int = 1,
         stateful: bool = False,
         batching: bool = True,
-        mono: Callable[[], int] = SystemClock.mono,
+        cpu_ns: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         """Load `path` with the interpreter module `module`, run it once, and measure batches where `batching` allows them.
 
@@ -65,7 +65,7 @@ class TfliteEngine:
         self._break_even = 0
         self._warm_up(path)
         if batching and not self.stateful and self.input.batchable and self.output.batchable:
-            self._try_batch(mono)
+            self._try_batch(cpu_ns)
 
     def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run float32 [n, *input.shape]; give float32 [n, *output.shape]. See `Engine.infer`."""
@@ -128,10 +128,10 @@ class TfliteEngine:
         if self.stateful:
             self.reset()
 
-    def _try_batch(self, mono: Callable[[], int]) -> None:
+    def _try_batch(self, cpu_ns: Callable[[], int]) -> None:
         """Keep a graph for several windows a call if it gives the same bits and pays."""
         probe = _probe(self.input, SIZES[0])
-        single_ns = least_ns(lambda: self._single.run(probe[:1]), mono)
+        single_ns = least_ns(lambda: self._single.run(probe[:1]), cpu_ns)
         size = size_to_try(single_ns)
         if size == 1:
             return
@@ -142,7 +142,7 @@ class TfliteEngine:
                 return
         except EdgedError:  # a graph with its batch of one built in, such as a fixed RESHAPE: sound, but single
             return
-        self._break_even = break_even(single_ns, least_ns(lambda: graph.run(probe), mono), size)
+        self._break_even = break_even(single_ns, least_ns(lambda: graph.run(probe), cpu_ns), size)
         if self._break_even:
             self._batched, self.batch = graph, size
 

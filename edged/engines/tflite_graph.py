@@ -57,7 +57,8 @@ class Graph:
         """Map and allocate `path` with the interpreter module `module`.
 
         Raises PublisherError `model-not-loadable`, and `tensors-unsupported` where the graph
-        has not one input and one output of float32 or per-tensor quantized integers.
+        has not one input and one output of float32 or per-tensor quantized integers;
+        BoardError `engine-missing` where the runtime's build does not go with this numpy.
         """
         try:
             with hushed(str(build)):
@@ -69,6 +70,9 @@ class Graph:
                     self._interpreter.resize_tensor_input(self._in, [windows, *self.input.shape])
                 self._interpreter.allocate_tensors()
             ops = {op["op_name"] for op in self._interpreter._get_ops_details()}
+        except SystemError as error:  # tflite-runtime 2.14 imports under numpy 2, and fails at its first use
+            hint = "`pip install ai-edge-litert` or `pip install 'numpy<2'`"
+            raise BoardError("engine-missing", f"{build} does not work with numpy {np.__version__}", hint) from error
         except _FOREIGN as error:
             raise _not_loadable(path, _first_line(error), f"load it with {build} where the model is made") from error
         self.variables, self.resources = bool(ops & _VARIABLE_OPS), bool(ops & _RESOURCE_OPS)

@@ -188,7 +188,11 @@ class Store:
         part.unlink(missing_ok=True)
         digest, left = hashlib.sha256(), seal.size
         try:
-            with source.open("rb") as reader, part.open("wb") as writer:
+            reader = source.open("rb")
+        except OSError:  # not the store's fault
+            raise _changed(file) from None
+        try:
+            with reader, part.open("wb") as writer:
                 while left and (chunk := reader.read(min(left, _CHUNK))):
                     writer.write(chunk)
                     digest.update(chunk)

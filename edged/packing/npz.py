@@ -61,7 +61,12 @@ def _arrays(path: Path, archive: zipfile.ZipFile, names: tuple[str, ...]) -> dic
         raise _malformed(path, f"its arrays are larger than {MAX_BYTES >> 20} MiB")
     if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in wanted):
         raise _malformed(path, "it is packed with a method other than deflate")
-    return {name: _array(path, name, archive.read(info)) for name, info in zip(names, wanted)}
+    return {name: _array(path, name, _content(archive, info)) for name, info in zip(names, wanted)}
+
+
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as member:
+        return member.read(info.file_size)  # read() without a size unpacks all, whatever the directory says
 
 
 def _array(path: Path, name: str, data: bytes) -> Array:

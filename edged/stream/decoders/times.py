@@ -33,6 +33,7 @@ class Times:
     def __init__(self, unit: str) -> None:
         self.unit = unit
         self._factor = FACTORS.get(unit, 0)
+        self._float_limit = 9.2e18 / max(1, self._factor)
 
     def many(self, raw: Sequence[object]) -> tuple[NDArray[np.int64], list[int]]:
         """Turn each of `raw` into nanoseconds; also give the indices of the bad ones (0 stands for them)."""
@@ -56,7 +57,7 @@ class Times:
             wrong = (whole > limit) | (whole < -limit) | ((raw > 0) != (whole > 0))
             return np.where(wrong, 0, whole) * factor, np.nonzero(wrong)[0].tolist()
         seconds = raw.astype(np.float64)
-        wrong = ~(np.abs(seconds) <= 9.2e18 / factor)
+        wrong = ~(np.abs(seconds) <= self._float_limit)
         bad: list[int] = []
         if wrong.any():
             bad = np.nonzero(wrong)[0].tolist()
@@ -80,7 +81,7 @@ class Times:
             ns = self._exact(value)
         except (ValueError, TypeError, OverflowError):
             return None
-        return ns if -_MAX <= ns <= _MAX else None
+        return ns if ~_MAX <= ns <= _MAX else None
 
     def _exact(self, value: object) -> int:
         if not self._factor:
@@ -88,6 +89,8 @@ class Times:
         if type(value) is int:
             return value * self._factor
         if type(value) is float:
+            if not abs(value) <= self._float_limit:
+                raise OverflowError("beyond int64")
             floor = math.floor(value)
             return floor * self._factor + round((value - floor) * self._factor)
         raise TypeError("not a number")

@@ -1,0 +1,166 @@
+"""A real Mosquitto on a free port of loopback: open, with passwords and rules, websockets or TLS."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import PATIENCE_S, until
+
+_PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])  # Debian keeps daemons off a user's PATH
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Certificate files of a server on 127.0.0.1, signed by `ca`."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
+class Mosquitto:
+    """One broker. Its port stays the same over `stop` and `start`; with `persistent` its sessions do too."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        users: dict[str, str] | None = None,
+        acl: str = "",
+        websockets: bool = False,
+        tls: Tls | None = None,
+        persistent: bool = False,
+        extra: str = "",
+    ) -> None:
+        """Write its files into `folder`, which is made; start it with `start`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            "protocol websockets" if websockets else "",
+            *([f"cafile {tls.ca}", f"certfile {tls.cert}", f"keyfile {tls.key}"] if tls else []),
+            f"user {getpass.getuser()}",  # else it gives root away, and may not read the folder of a test
+            f"allow_anonymous {'false' if users else 'true'}",
+            f"password_file {self._passwords(users)}" if users else "",
+            f"acl_file {self._write('acl', acl)}" if acl else "",
+            *([f"persistence true\npersistence_location {folder}/"] if persistent else []),
+            "max_queued_messages 0",  # its default of 1000 would drop what a test publishes at once
+            "set_tcp_nodelay true",
+            extra,
+        ]
+        self._config = self._write("mosquitto.conf", "\n".join(filter(None, lines)) + "\n")
+
+    @property
+    def log(self) -> str:
+        """Give what the broker said so far."""
+        return (self._folder / "log").read_text(errors="replace")
+
+    def start(self) -> Mosquitto:
+        """Start it and wait until it listens."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([_program("mosquitto"), "-v", "-c", str(self._config)], stdout=log, stderr=log)
+        until(self._listens, "the broker listens", lambda: self.log)
+        return self
+
+    def stop(self) -> None:
+        """End it cleanly; a persistent one writes its sessions."""
+        self._end(lambda process: process.terminate())
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self._end(lambda process: process.kill())
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, such as SIGSTOP."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
+        if self._process is not None:
+            how(self._process)
+            self._process.wait(PATIENCE_S)
+        self._process = None
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def _passwords(self, users: dict[str, str]) -> Path:
+        path = self._write("passwords", "".join(f"{user}:{password}\n" for user, password in users.items()))
+        subprocess.run([_program("mosquitto_passwd"), "-U", str(path)], check=True, capture_output=True)
+        return path
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self._folder / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return path
+
+
+Make = Callable[..., Mosquitto]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """Give one open broker for all tests that use topics of their own."""
+    mosquitto = Mosquitto(tmp_path_factory.mktemp("broker")).start()
+    yield mosquitto
+    mosquitto.stop()
+
+
+@pytest.fixture
+def make_broker(tmp_path: Path) -> Iterator[Make]:
+    """Give a function that makes a broker of the test's own, with the options of `Mosquitto`; it is not started yet."""
+    made: list[Mosquitto] = []
+
+    def make(**options: object) -> Mosquitto:
+        made.append(Mosquitto(tmp_path / f"broker{len(made)}", **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for mosquitto in made:
+        mosquitto.kill()
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """Make a certificate authority of our own and a certificate for 127.0.0.1; skip without the openssl command."""
+    folder = tmp_path_factory.mktemp("tls")
+    if not shutil.which("openssl"):
+        pytest.skip("needs the openssl command to make certificates: apt install openssl")
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    authority = ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"]
+    server = ["-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", "server.key", "-out", "server.pem", "-subj", "/CN=127.0.0.1"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    for command in ([*make, *authority], [*make, *server, *names]):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return Tls(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+
+
+def free_port() -> int:
+    """Give a port of loopback that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=_PLACES)
+    if found is None:
+        pytest.skip(f"needs a real broker, and there is no {name} here: apt install mosquitto")
+    return found
