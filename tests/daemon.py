@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,10 @@ class Daemon:
     """One daemon, which may be started again in the same folder. `device` and `fleet` are in its topics."""
 
     def __init__(self, folder: Path, config: str, port: int = 0, device: str = "press-7", fleet: str = "") -> None:
-        """Write `config`, its own keys and, with a `port`, `[mqtt.main]` into the folder, which is made."""
+        """Write `config`, its own keys and, with a `port`, `[mqtt.main]` into the folder, which is made.
+
+        `$FLEET` in `config` stands for the fleet, which is another for each test: so are the topics that begin with it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.device = device
@@ -54,7 +57,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         own = f'[device]\nfleet = "{self.fleet}"\nid = "{device}"\nstate_dir = "{folder / "state"}"\n[control]\nsocket = "{self.socket}"\n'
         main = f'[mqtt.main]\nurl = "mqtt://127.0.0.1:{port}"\n' if port else ""
-        self.file.write_text(f'{own}[log]\nformat = "json"\n{main}{config}')
+        self.file.write_text(f'{own}[log]\nformat = "json"\n{main}{config.replace("$FLEET", self.fleet)}')
 
     def topic(self, rest: str) -> str:
         """Give a topic of this device, such as `status`."""
@@ -86,6 +89,10 @@ class Daemon:
     def start(self) -> Daemon:
         """Start it, and wait until it runs and every broker is connected."""
         self.launch()
+        return self.wait_connected()
+
+    def wait_connected(self) -> Daemon:
+        """Wait until it runs and every broker is connected."""
         self.until(is_connected, "the daemon is connected")
         return self
 
@@ -154,23 +161,6 @@ def pipeline_in(status: Status, name: str) -> Status:
 def codes(status: Status) -> set[str]:
     """Give the codes of the conditions that hold."""
     return {each["code"] for each in status["health"]}
-
-
-Make = Callable[..., Daemon]
-
-
-@pytest.fixture
-def make_daemon(tmp_path: Path) -> Iterator[Make]:
-    """Give a function that makes a daemon of the test's own, see `Daemon`; it is not started yet. None is left running."""
-    made: list[Daemon] = []
-
-    def make(config: str, port: int = 0, **options: str) -> Daemon:
-        made.append(Daemon(tmp_path / f"d{len(made)}", config, port, **options))
-        return made[-1]
-
-    yield make
-    for daemon in made:
-        daemon.kill()
 
 
 def _command(*args: str) -> list[str]:

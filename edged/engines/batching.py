@@ -2,8 +2,9 @@
 
 A dense net reads all its weights for each call, so 32 windows in one call cost little more than
 one; a convolutional net is bound by arithmetic and gains nothing. The rule is deterministic given
-the times, and its margin is far from noise: a batch must take at most three quarters of the time
-of as many single calls (measured on x86_64: dense nets 0.15 to 0.65, convolutional nets 0.95 to 1.1).
+the times: a batch must take at most three quarters of the time of as many single calls (measured
+on x86_64: dense nets 0.25 to 0.45, nets of both kinds 0.5 to 0.7, convolutional nets 0.95 to 1.1). Near
+that line the choice may differ from one start to the next; the results do not.
 
 Processor time of the calling thread is measured, so that other work on a busy board, such as the
 other pipelines at start, does not change the choice. The measurement is bounded: a batch that would

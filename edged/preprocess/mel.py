@@ -3,7 +3,7 @@
 What the conventions differ in, and where it is from:
 
 tf      https://www.tensorflow.org/api_docs/python/tf/signal: frames of `frame` samples, padded with zeros at their end;
-        mel(f) = 1127 ln(1 + f / 700); triangles are straight over mel, the bin at 0 Hz has no weight; a window of odd
+        mel(f) = 1127 ln(1 + f / 700); triangles are straight over mel, the bin at 0 Hz never has weight; a window of odd
         length is symmetric; cosine transform 2 with factor sqrt(2 / n_mels) for all coefficients
 htk     https://librosa.org/doc: frames of `n_fft` samples with the window in their middle; mel(f) = 2595 log10(1 + f / 700);
         triangles are straight over Hz, of height 1; orthonormal cosine transform 2
@@ -115,9 +115,7 @@ def mel_weights(convention: str, edges: Floats, n_fft: int, rate_hz: float) -> F
     """Give the triangles of a filter bank, float64 [n_fft // 2 + 1, n_mels]."""
     if convention == "tf":
         to_mel, _ = _SCALES[convention]
-        weights = _triangles(to_mel(np.linspace(0.0, rate_hz / 2, n_fft // 2 + 1)), edges)
-        weights[0] = 0.0
-        return weights
+        return _triangles(to_mel(np.linspace(0.0, rate_hz / 2, n_fft // 2 + 1)), edges)
     weights = _triangles(np.fft.rfftfreq(n_fft, 1.0 / rate_hz), edges)
     return weights * (2.0 / (edges[2:] - edges[:-2])) if convention == "slaney" else weights
 
@@ -127,6 +125,14 @@ def _triangles(points: Floats, edges: Floats) -> Floats:
     rising = (points[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - points[:, None]) / (edges[2:] - edges[1:-1])
     return np.maximum(0.0, np.minimum(rising, falling))
+
+
+def _htk_mel(hz: Floats) -> Floats:
+    return 2595.0 * np.log10(1.0 + hz / 700.0)
+
+
+def _htk_hz(mel: Floats) -> Floats:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
 
 
 def _slaney_mel(hz: Floats) -> Floats:
@@ -139,8 +145,8 @@ def _slaney_hz(mel: Floats) -> Floats:
 
 
 _SCALES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
-    "tf": (lambda hz: 1127.0 * np.log(1.0 + hz / 700.0), lambda mel: 700.0 * (np.exp(mel / 1127.0) - 1.0)),
-    "htk": (lambda hz: 2595.0 * np.log10(1.0 + hz / 700.0), lambda mel: 700.0 * (10.0 ** (mel / 2595.0) - 1.0)),
+    "tf": (_htk_mel, _htk_hz),  # 1127 ln in TensorFlow: the factor cancels, for bins and edges both have it
+    "htk": (_htk_mel, _htk_hz),
     "slaney": (_slaney_mel, _slaney_hz),
 }
 

@@ -24,6 +24,8 @@ from edged.stream.decoders.sound import Refused, take_each
 # Narrow times: a float holds whole seconds exactly, milliseconds and finer are integers.
 _NARROW_TIME: dict[str, Any] = {"s": float, "ms": int, "us": int, "ns": int, "iso": str}
 
+_REFUSED = (*ODD, msgspec.DecodeError)
+
 
 class Json:
     """Decodes with the paths of one pipeline; used by one thread."""
@@ -54,13 +56,13 @@ class Json:
         try:
             objects = list(map(form, payloads))  # type: ignore[arg-type]
             return self._rows.numbers(self._leaves, objects, np.arange(len(payloads)), len(payloads), [])
-        except ODD:
+        except _REFUSED:
             return None
 
     def _objects(self, _: int, payload: bytes) -> list[Any]:
         try:
             got = self._wide(payload)
-        except (ValueError, RecursionError) as error:
+        except _REFUSED as error:
             raise self._why(payload, error) from None
         if got == []:
             raise Refused(WRONG_LENGTH, "the list is empty")
@@ -71,7 +73,7 @@ class Json:
             value = msgspec.json.decode(payload)
         except msgspec.ValidationError as limit:  # sound JSON with a number that no double holds
             return Refused(OUT_OF_RANGE, str(limit))
-        except (ValueError, RecursionError) as wrong:
+        except _REFUSED as wrong:
             return Refused(MALFORMED, str(wrong))
         for each in value if type(value) is list else [value]:
             if fault := self._paths.fault(each):

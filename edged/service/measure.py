@@ -1,0 +1,141 @@
+"""How fast this board runs a variant alone, and the path around it; for `edged bench`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edged.clock import NS, SystemClock
+from edged.config import schema
+from edged.engines.choose import open_engine
+from edged.models.costs import costs_of_file
+from edged.models.manifest import Release, Variant
+from edged.records import Batch, Outgoing
+from edged.stream.build import Around, build_pipeline
+from edged.stream.pipeline import Sink
+
+WARM_UP = 10
+BATCH = 20  # messages: what a broker hands out at once at QoS 1
+
+
+class VariantSpeed(msgspec.Struct):
+    """One variant alone: times of a single window in microseconds, and of one in a full batch."""
+
+    model: str
+    release: int
+    variant: str
+    engine: str
+    file_bytes: int
+    macs: int
+    load_ms: float
+    p50_us: float
+    p95_us: float
+    batch: int
+    batched_us: float | None
+    gmacs: float
+
+
+class PathSpeed(msgspec.Struct):
+    """The whole path of one model, from JSON messages to encoded results, without a broker: one CPU."""
+
+    model: str
+    variant: str
+    readings_per_s: float
+    us_per_reading: float
+    results: int
+
+
+def measure_variant(release: Release, variant: Variant, seconds: float) -> VariantSpeed:
+    """Run a variant on random inputs for about `seconds`; raises what opening it raises."""
+    path = release.path_of(variant)
+    costs = costs_of_file(path)
+    start = time.perf_counter_ns()
+    engine = open_engine(path, variant.engine, stateful=release.manifest.input.stateful)
+    load_ns = time.perf_counter_ns() - start
+    inputs = np.random.default_rng(1).normal(size=(max(engine.batch, 1), *engine.input.shape)).astype(np.float32)
+    single = np.sort(_times(lambda: engine.infer(inputs[:1]), seconds))
+    batched = np.median(_times(lambda: engine.infer(inputs), seconds / 2)) / engine.batch / 1000 if engine.batch > 1 else None
+    p50 = float(single[len(single) // 2])
+    speed = VariantSpeed(
+        model=release.manifest.name,
+        release=release.manifest.release,
+        variant=variant.name,
+        engine=str(engine.build),
+        file_bytes=path.stat().st_size,
+        macs=costs.macs_total,
+        load_ms=load_ns / 1e6,
+        p50_us=p50 / 1000,
+        p95_us=float(single[int(len(single) * 0.95)]) / 1000,
+        batch=engine.batch,
+        batched_us=None if batched is None else float(batched),
+        gmacs=costs.macs_total / p50,
+    )
+    engine.close()
+    return speed
+
+
+def measure_path(release: Release, seconds: float) -> PathSpeed:
+    """Push JSON readings through decoder, windows, model and result format for about `seconds`."""
+    output = _Encoded()
+    channels = [f"c{i}" for i in range(len(release.manifest.input.channels))]
+    options = schema.Pipeline(
+        name="bench", source=schema.StdinSource(), decoder=schema.JsonDecoder(channels=channels), model=release.manifest.name
+    )
+    around = Around("bench", "bench", "", SystemClock(), open_engine, lambda *_: None)
+    pipeline = build_pipeline(options, release, [Sink(output, "always")], lambda: None, around)
+    reading = msgspec.json.encode({name: 0.5 for name in channels})
+    count = 0
+    start = time.perf_counter_ns()
+    while (took := time.perf_counter_ns() - start) < seconds * NS:
+        pipeline.process(Batch([b""] * BATCH, [reading] * BATCH, time.time_ns(), time.monotonic_ns()))
+        count += BATCH
+    speed = PathSpeed(release.manifest.name, pipeline.inference.model.variant, count * NS / took, took / count / 1000, output.results)
+    pipeline.close()
+    return speed
+
+
+class _Encoded:
+    """An output that encodes results and lets them go."""
+
+    failing: str | None = None
+    finished = False
+
+    def __init__(self) -> None:
+        from edged.stream.formats.choose import make_format
+
+        self.dropped: dict[str, int] = {}
+        self.results = 0
+        self._encode = make_format("json").encode
+
+    def deliver(self, outgoing: list[Outgoing]) -> None:
+        for each in outgoing:
+            self._encode(each.result)
+        self.results += len(outgoing)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _times(call: object, seconds: float) -> np.ndarray:  # type: ignore[type-arg]
+    assert callable(call)
+    for _ in range(WARM_UP):
+        call()
+    times = []
+    end = time.perf_counter_ns() + int(seconds * NS)
+    while (before := time.perf_counter_ns()) < end:
+        call()
+        times.append(time.perf_counter_ns() - before)
+    return np.array(times)
+
+
+def releases_here(loaded_state_dir: Path, model_dirs: list[str]) -> list[Release]:
+    """Give the installed releases that are active, and those used in place."""
+    from edged.models.manifest import load_release
+    from edged.models.store import Store
+
+    store = Store(loaded_state_dir)
+    names = sorted({installed.name for installed in store.list()})
+    return [store.active(name) for name in names] + [load_release(Path(folder)) for folder in dict.fromkeys(model_dirs)]
