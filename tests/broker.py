@@ -48,6 +48,7 @@ class Mosquitto:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         lines = [
+            f"listener {free_port()} 127.0.0.1" if websockets else "",  # some versions do not start with websockets alone
             f"listener {self.port} 127.0.0.1",
             "protocol websockets" if websockets else "",
             *([f"cafile {tls.ca}", f"certfile {tls.cert}", f"keyfile {tls.key}"] if tls else []),

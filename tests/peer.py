@@ -13,6 +13,8 @@ from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from tests.waiting import PATIENCE_S, until
 
@@ -21,15 +23,23 @@ class Peer:
     """A connected client; use it as a context."""
 
     def __init__(
-        self, port: int, *filters: str, version: str = "5", user: str = "", password: str = "", websockets: bool = False, ca: object = None
+        self,
+        port: int,
+        *filters: str,
+        version: str = "5",
+        client_id: str = "",
+        user: str = "",
+        password: str = "",
+        websockets: bool = False,
+        ca: object = None,
     ) -> None:
-        """Connect, subscribe to `filters`, and wait until the broker has said yes."""
+        """Connect, subscribe to `filters`, and wait until the broker has said yes. With a `client_id` the session is kept."""
         self.messages: list[MQTTMessage] = []
         self._ready = threading.Event()
         self._filters = filters
         transport = "websockets" if websockets else "tcp"
         protocol = MQTTv5 if version == "5" else MQTTv311
-        self._client = Client(CallbackAPIVersion.VERSION2, protocol=protocol, transport=transport)  # type: ignore[arg-type]
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=protocol, transport=transport)  # type: ignore[arg-type]
         self._client.max_inflight_messages_set(500)
         self._client.on_message = lambda _client, _data, message: self.messages.append(message)
         self._client.on_subscribe = lambda *_: self._ready.set()
@@ -38,7 +48,7 @@ class Peer:
             self._client.username_pw_set(user, password)
         if ca:
             self._client.tls_set(str(ca), cert_reqs=ssl.CERT_REQUIRED)
-        self._client.connect("127.0.0.1", port)
+        self._client.connect("127.0.0.1", port, **(_kept_session() if client_id else {}))
         self._client.loop_start()
         assert self._ready.wait(PATIENCE_S)
 
@@ -79,3 +89,9 @@ class Peer:
             client.subscribe([(each, 1) for each in self._filters])
         else:
             self._ready.set()
+
+
+def _kept_session() -> dict[str, Any]:
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = 3600
+    return {"clean_start": False, "properties": properties}

@@ -34,17 +34,17 @@ def only(source: Path, folder: Path, variant: str) -> Path:
     return folder
 
 
-def twice(folder: Path, channels: int = 1, samples: int = 1, hop: int = 1, *, more: str = "", kind: str = "window") -> Path:
-    """Make a release whose values are those of its window, times two; `more` goes into `[input]`."""
+def twice(folder: Path, channels: int, samples: int, hop: int = 0, rate_hz: float = 10.0, gap: str = "void") -> Path:
+    """Make a release whose values are those of its window, times two; without `hop` one message is one input."""
     size = channels * samples
     shapes = [T((1, size)), T((1, size))]
     folder.mkdir(parents=True)
     (folder / "twice.tflite").write_bytes(build(shapes, [Op(tflite.BuiltinOperator.ADD, [0, 0], [1])], [0], [1]))
     names = [f"c{i}" for i in range(channels)]
-    hop_line = f"hop = {hop}\n" if kind == "window" else ""
+    window = f'kind = "window"\nhop = {hop}\nrate_hz = {rate_hz}\ngap = "{gap}"' if hop else 'kind = "tensor"'
     (folder / "model.toml").write_text(
         f'name = "twice"\nversion = "1"\nrelease = 1\ntask = "regress"\n'
-        f'[input]\nkind = "{kind}"\nchannels = {names}\nsamples = {samples}\n{hop_line}preprocess = [ {{ op = "flatten" }} ]\n{more}\n'
+        f'[input]\n{window}\nchannels = {names}\nsamples = {samples}\npreprocess = [ {{ op = "flatten" }} ]\n'
         f'[[variants]]\nname = "fp32"\nengine = "tflite"\nfile = "twice.tflite"\n'
     )
     return folder

@@ -26,6 +26,7 @@ from edged.errors import DaemonUnreachable, EdgedError, OperatorError, PeerError
 from edged.service.ask import ask
 from edged.service.control import MAX_CLIENTS, MAX_IDLE_NS, MAX_REQUEST, ControlServer
 from edged.service.snapshot import Condition, Snapshot
+from tests.conftest import REPO
 
 SNAPSHOT = Snapshot(device="press-7", health=[Condition("hot", "warning", text="81 °C\n")])
 BIG = {"filler": "x" * 4_000_000}
@@ -55,7 +56,7 @@ class Served:
     def __init__(self, path: Path) -> None:
         self.server = ControlServer(path, OPS, SystemClock())
         self._stop = Event()
-        self._thread = Thread(target=self._run)
+        self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -202,7 +203,7 @@ def answering(path: Path, answer: bytes) -> Thread:
             except OSError:
                 pass
 
-    thread = Thread(target=run)
+    thread = Thread(target=run, daemon=True)
     thread.start()
     return thread
 
@@ -426,7 +427,7 @@ def test_the_socket_of_a_killed_daemon_is_replaced(path: Path) -> None:
         "import os, sys; from pathlib import Path; from edged.service.claim import Claim;"
         "claim = Claim(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    subprocess.run([sys.executable, "-c", script, str(path)], env={**os.environ, "PYTHONPATH": str(REPO)}, check=False)
     assert path.is_socket()
     ControlServer(path, OPS, SystemClock()).close()
 
@@ -464,6 +465,20 @@ def test_a_folder_that_cannot_be_made_is_the_operators_to_mend(path: Path) -> No
     with pytest.raises(OperatorError) as caught:
         ControlServer(Path("/proc/edged/control.sock"), OPS, SystemClock())
     assert caught.value.code == "control-path-refused"
+
+
+def test_a_folder_that_somebody_else_made_in_a_shared_one_is_refused() -> None:
+    """In /tmp anybody may be first, and would answer in our name."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a folder of another user")
+    with tempfile.TemporaryDirectory() as shared:
+        os.chmod(shared, 0o1777)
+        folder = Path(shared, "edged-0")
+        folder.mkdir()
+        os.chown(folder, 65534, 65534)
+        with pytest.raises(OperatorError, match="belongs to another user") as caught:
+            ControlServer(folder / "control.sock", OPS, SystemClock())
+        assert caught.value.code == "control-path-taken"
 
 
 def test_after_close_the_path_is_free_and_the_socket_gone(path: Path) -> None:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
+from types import ModuleType
 
 import click
 import msgspec
@@ -21,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged import __version__
-from edged.cli import main as main_module
 from edged.cli import settings as cli_settings
 from edged.cli.columns import Cell, Column, clean, fit, table, wide, wrap, wrap_words
 from edged.cli.main import COMMANDS, main
@@ -29,7 +29,7 @@ from edged.cli.render import MAX_WIDTH, render
 from edged.cli.terminal import frame, wants_colour
 from edged.cli.wording import amount, duration
 from edged.clock import SystemClock
-from edged.errors import BoardError, ConfigFaults, Fault
+from edged.errors import BoardError, ConfigFaults, DaemonUnreachable, Fault
 from edged.service.control import ControlServer
 from edged.service.snapshot import (
     BoardStatus,
@@ -428,7 +428,7 @@ class Served:
         self.snapshot = snapshot
         self._server = ControlServer(path, {"status": lambda: self.snapshot}, SystemClock())
         self._stop = Event()
-        self._thread = Thread(target=self._run)
+        self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -545,13 +545,18 @@ def test_a_configuration_asked_for_by_name_must_be_there(folder: Path, capsys: p
     assert "config-not-found" in capsys.readouterr().err
 
 
-def test_without_a_configuration_the_default_sockets_are_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_several_places_the_one_that_answers_is_taken_and_the_likeliest_explains(folder: Path) -> None:
     served = Served(folder / "runtime" / "s", board())
-    places = [folder / "nowhere", served.path]
-    monkeypatch.setattr(cli_settings, "_default_sockets", lambda: places)
-    assert main(["status"]) == 0
+    assert cli_settings.ask_first("status", [folder / "nowhere", served.path])["device"] == "press-7"
     served.close()
-    assert main(["status"]) == 4
+    with pytest.raises(DaemonUnreachable, match="nowhere"):
+        cli_settings.ask_first("status", [folder / "nowhere", served.path])
+
+
+def test_there_is_always_a_default_place() -> None:
+    places = cli_settings.default_sockets()
+    assert places
+    assert all(place.is_absolute() and place.name == "control.sock" for place in places)
 
 
 def test_a_snapshot_that_cannot_be_read_is_an_error_but_still_json(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
@@ -577,6 +582,12 @@ def test_help_imports_no_command() -> None:
     assert all(f"  {name} " in run.stdout for name in COMMANDS)
 
 
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_listed_command_is_there_and_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: edged {name} ")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"edged {__version__}\n"
@@ -590,7 +601,7 @@ def test_usage_errors_are_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """Let `edged status` raise what the test puts into the list."""
     errors: list[BaseException] = []
 
@@ -599,12 +610,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
     def command(as_json: bool) -> None:
         raise errors[0]
 
-    class Module:
-        pass
-
-    Module.command = command  # type: ignore[attr-defined]
-    monkeypatch.setattr(main_module, "import_module", lambda name: Module)
-    yield errors
+    module = ModuleType("edged.cli.status")
+    module.command = command  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return errors
 
 
 def test_all_faults_of_a_configuration_are_shown_one_a_line(failing: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
@@ -665,9 +674,10 @@ def test_a_reader_that_goes_away_is_no_error(served: Served, args: list[str]) ->
 
 
 def test_a_terminal_that_is_not_utf8_gets_question_marks(served: Served) -> None:
-    env = environment(PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    env = environment(PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
     run = subprocess.run(command("status", "--socket", str(served.path)), capture_output=True, env=env, check=True)
-    assert run.stdout.startswith(b"press-7 ? fleet plant-a ? running")
+    assert run.stdout.startswith("press-7 · fleet plant-a".encode("latin-1"))
+    assert b"?      ?       0 ?" in run.stdout
 
 
 # Live.
@@ -691,7 +701,7 @@ def test_top_is_4_without_a_daemon(folder: Path) -> None:
 class OnTerminal:
     """A command on a pseudo-terminal."""
 
-    def __init__(self, *args: str, columns: int = 120) -> None:
+    def __init__(self, *args: str) -> None:
         self._master, slave = pty.openpty()
         env = environment(TERM="xterm")
         self.process = subprocess.Popen(command(*args), stdin=slave, stdout=slave, stderr=slave, env=env)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 # The suite also runs on small boards and under emulation, ten times slower than a desktop.
-PATIENCE_S = 120.0
+PATIENCE_S = float(os.environ.get("EDGED_TEST_PATIENCE_S", "120"))
 _POLL_S = 0.02
 
 T = TypeVar("T")

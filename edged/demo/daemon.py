@@ -9,11 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edged.errors import BoardError
-from edged.service.embedded import sheltered_from_ctrl_c
 
 STOP_S = 12.0  # longer than the daemon's own deadlines for its parts
 _LAST_LINES = 15
 _TAIL_BYTES = 1 << 14
+
+
+class DaemonFailed(BoardError):
+    """The daemon does not do its work; `lines` are the last of its log."""
+
+    def __init__(self, code: str, text: str, lines: list[str]) -> None:
+        super().__init__(code, text, "the lines above are the last that it said" if lines else "it said nothing")
+        self.lines = lines
 
 
 class DaemonProcess:
@@ -24,34 +31,38 @@ class DaemonProcess:
         environ = {key: value for key, value in os.environ.items() if not key.startswith("EDGED__")}
         command = [sys.executable, "-m", "edged.cli.main", "run", "--config", str(config)]
         self._log = log
-        with log.open("wb") as file, sheltered_from_ctrl_c():
+        with log.open("wb") as file:
+            # A session of its own: what a terminal or `timeout` sends to all of us ends the demo, which then ends the daemon.
             self._process = subprocess.Popen(
-                command, env={**environ, **over}, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+                command,
+                env={**environ, **over},
+                cwd=log.parent,  # `-m` looks for modules in its folder first: not where the user happens to be
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
-    @property
-    def pid(self) -> int:
-        """Give its process id."""
-        return self._process.pid
-
     def check(self) -> None:
-        """Raise BoardError(`demo-daemon-ended`) where it has ended by itself."""
+        """Raise DaemonFailed(`demo-daemon-ended`) where it has ended by itself."""
         code = self._process.poll()
         if code is not None:
-            raise BoardError("demo-daemon-ended", f"the daemon of the demo ended by itself (exit code {code})", "its last lines are above")
+            raise self.failed("demo-daemon-ended", f"ended by itself, with exit code {code}")
 
-    def last_lines(self) -> list[str]:
-        """Give the end of its log."""
+    def failed(self, code: str, what: str) -> DaemonFailed:
+        """Make the error that says what is wrong with it, with the end of its log."""
         with self._log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:]
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        return DaemonFailed(code, f"the daemon of the demo {what}", lines[-_LAST_LINES:])
 
     def stop(self) -> None:
         """Ask it to end, and force it where it does not."""
         self._process.terminate()
         try:
             self._process.wait(STOP_S)
-        except BaseException:  # also a second Ctrl-C: nothing may be left behind
+        except subprocess.TimeoutExpired:
+            pass
+        finally:  # also after a second Ctrl-C
             self._process.kill()
             self._process.wait()
-            raise

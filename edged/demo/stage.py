@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from edged.clock import MS, Clock
 from edged.config.schema import Broker
 from edged.demo import settings
 from edged.demo.daemon import DaemonProcess
+from edged.demo.pace import Pace
 from edged.demo.recordings import load_recordings
 from edged.demo.sender import Sender
 from edged.demo.sensor import Sensor
@@ -53,8 +51,8 @@ class Stage:
         """Prepare; nothing runs yet. Raises BoardError(`demo-folder`)."""
         self.plan = plan
         self.config = settings.keep(environ)
-        self.manifest = load_release(settings.RELEASE).manifest
-        self.input = self.manifest.input
+        input_ = load_release(settings.RELEASE).manifest.input
+        self.pace = Pace(input_.samples, input_.hop, input_.rate_hz * plan.speed)
         self.online = False
         self._clock = clock
         self._rng = rng
@@ -64,8 +62,7 @@ class Stage:
         # Event time ends at about now, however fast it runs: sensors do not send from the future.
         start_ms = int(clock.wall() // MS - plan.seconds * (plan.speed - 1) * 1000)
         recordings = load_recordings()
-        rate = self.input.rate_hz
-        self.sensors = [Sensor(f"band-{i + 1}", recordings, i, rate, start_ms) for i in range(plan.sensors)]
+        self.sensors = [Sensor(f"band-{i + 1}", recordings, i, input_.rate_hz, start_ms) for i in range(plan.sensors)]
         self.board = Scoreboard(self.sensors)
 
     def __enter__(self) -> Stage:
@@ -79,7 +76,7 @@ class Stage:
             stack.callback(self.daemon.stop)
             self._link = self._connect()
             stack.callback(self._link.stop)
-            self._sender = Sender(self.sensors, self.input.rate_hz * self.plan.speed, self._clock, self._send, lambda: self._link.waiting)
+            self._sender = Sender(self.sensors, self.pace.rate_hz, self._clock, self._send, lambda: self._link.waiting)
             stack.callback(self._sender.stop)
             self._stack = stack.pop_all()
         return self
@@ -99,8 +96,7 @@ class Stage:
     @property
     def expected(self) -> int:
         """Count the windows that the readings sent so far complete."""
-        samples, hop = self.input.samples, self.input.hop or self.input.samples
-        return sum((tally.sent - samples) // hop + 1 for tally in self.board.tallies if tally.sent >= samples)
+        return sum(self.pace.completed(tally.sent) for tally in self.board.tallies)
 
     def status(self) -> Snapshot | None:
         """Ask the daemon how it is; None where it does not answer."""

@@ -1,0 +1,44 @@
+# What a person does with a checkout. Everything is installed into .venv, nothing outside of it
+# but Mosquitto, by `make test` as root.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check format bench clean
+
+help: ## list what make can do here
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+demo: .venv/has-demo ## try it out for a minute; DEMO_ARGS="--seconds 20 --speed 4" for another way
+	@.venv/bin/edged demo $(DEMO_ARGS)
+
+test: .venv/has-test ## run all tests; TEST_ARGS="-k demo" for some of them
+	@scripts/test $(TEST_ARGS)
+
+check: .venv/has-check ## lint, format, types, and the rules of the project
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest tests/test_layers.py tests/test_project.py
+
+format: .venv/has-check ## bring all code into the one format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .venv/has-test ## measure the data path beside the plain script; BENCH_ARGS for its options
+	@.venv/bin/python -m bench $(BENCH_ARGS)
+
+clean: ## remove what make made: .venv, builds, caches
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says what .venv holds; it is made anew when the requirements change. What has more has less, too.
+.venv/has-demo: setup.cfg pyproject.toml scripts/install
+	@scripts/install demo,litert
+	@touch $@
+
+.venv/has-test: setup.cfg pyproject.toml scripts/install
+	@scripts/install test
+	@touch .venv/has-demo $@
+
+.venv/has-check: setup.cfg pyproject.toml scripts/install
+	@scripts/install test,check
+	@touch .venv/has-demo .venv/has-test $@

@@ -1,0 +1,107 @@
+"""The layers of the package, and who may import what: held by reading the imports of every module."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO
+
+PACKAGE = REPO / "edged"
+
+# A layer imports lower layers only; packages of one layer do not import each other.
+LAYERS: dict[str, tuple[int, str]] = {
+    "": (0, "the ground: errors, clock, values; knows nothing of the rest"),
+    "config": (1, "what the user wrote; commands that only look read it without the data path"),
+    "preprocess": (2, "arithmetic on windows; a release checks its chain with it before anything runs"),
+    "engines": (3, "model runtimes; must not know how models are stored or where data comes from"),
+    "models": (3, "releases on disk; must be readable without loading a runtime"),
+    "mqtt": (3, "the broker's connection; must not know what a message means"),
+    "packing": (4, "checks a release by running it: needs engines and models"),
+    "stream": (5, "the data path, which joins all of the above"),
+    "service": (6, "the life of the daemon around the data path"),
+    "demo": (7, "uses the service as a user would"),
+    "cli": (8, "what people type; nothing below it writes to a terminal"),
+}
+
+# Foreign packages that one place wraps, so that they can be changed there and nowhere else.
+ONLY_IN: dict[str, tuple[set[str], str]] = {
+    "paho": ({"mqtt/client.py"}, "its exceptions and threads end there"),
+    "iotcore": ({"service/embedded.py"}, "for demos only, and it must stay on loopback"),
+    "tflite_runtime": ({"engines/choose.py", "engines/tflite.py"}, "which runtime there is, is chosen once"),
+    "ai_edge_litert": ({"engines/choose.py", "engines/tflite.py"}, "which runtime there is, is chosen once"),
+    "cbor2": ({"stream/decoders/cbor.py"}, "its decoder meets bytes from outside"),
+    "structlog": (
+        {"service/log.py", "service/daemon.py", "service/control.py"},
+        "what is below the service returns or raises, it does not log",
+    ),
+}
+
+# What runs from a shell prompt all day must start in a blink on a small board.
+QUICK = ["status", "top", "check"]
+HEAVY = ["numpy", "paho", "structlog", "tflite_runtime", "ai_edge_litert"]
+
+
+def modules() -> list[Path]:
+    return sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+
+def imports(module: Path) -> Iterator[tuple[int, str]]:
+    """Give the line and dotted name of each import, wherever in the module it stands."""
+    tree = ast.parse((PACKAGE / module).read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"edged/{module}:{node.lineno}: imports are absolute here"
+            yield from ((node.lineno, f"{node.module}.{name.name}") for name in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("import_module", "__import__"):
+            text = node.args[0]
+            yield node.lineno, str(text.value) if isinstance(text, ast.Constant) else ""
+
+
+def package_of(name: str) -> str:
+    """Give the package of `edged` that a dotted name is in; the ground is empty."""
+    first = name.split(".")[1] if "." in name else ""
+    return first if (PACKAGE / first).is_dir() else ""
+
+
+def home(module: Path) -> str:
+    return module.parts[0] if len(module.parts) > 1 else ""
+
+
+def test_every_package_has_a_layer() -> None:
+    assert {home(module) for module in modules()} == set(LAYERS)
+
+
+@pytest.mark.parametrize("module", modules(), ids=str)
+def test_a_layer_imports_lower_layers_only(module: Path) -> None:
+    own = home(module)
+    for line, name in imports(module):
+        if name.split(".")[0] != "edged":
+            continue
+        other = package_of(name)
+        allowed = other == own or LAYERS[other][0] < LAYERS[own][0]
+        assert allowed, f"edged/{module}:{line} imports {name}, but `{own or 'the ground'}` is: {LAYERS[own][1]}"
+
+
+@pytest.mark.parametrize("foreign", ONLY_IN)
+def test_a_foreign_package_is_imported_in_its_places_only(foreign: str) -> None:
+    places, reason = ONLY_IN[foreign]
+    found = {str(module) for module in modules() for _, name in imports(module) if name.split(".")[0] == foreign}
+    assert found <= places, f"{foreign} is for {', '.join(sorted(places))}: {reason}"
+
+
+@pytest.mark.parametrize("command", QUICK)
+def test_a_command_that_only_looks_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
+    arguments = [command, "--config", str(tmp_path / "none.toml")]
+    program = (
+        f"import sys; from edged.cli.main import main; code = main({arguments!r}); print([m for m in {HEAVY!r} if m in sys.modules], code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] 3", done.stdout + done.stderr
