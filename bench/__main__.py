@@ -69,7 +69,13 @@ def bench_cpu() -> None:
     count = 30_000 if QUICK else 100_000
     messages = json_messages(recording(), count, [b"bench/1/vib"], START_MS)
     theirs, ours = in_turn(messages, (count - SAMPLES) // HOP + 1)
-    line("CPU time per reading", f"plain {theirs.cpu_us:.1f} µs, edged {ours.cpu_us:.1f} µs", ours.cpu_us / theirs.cpu_us, "≤ 1, aim 0.67", 1.0)
+    line(
+        "CPU time per reading",
+        f"plain {theirs.cpu_us:.1f} µs, edged {ours.cpu_us:.1f} µs",
+        ours.cpu_us / theirs.cpu_us,
+        "≤ 1, aim 0.67",
+        1.0,
+    )
     line("wall-clock rate", f"plain {theirs.rate:,.0f}/s, edged {ours.rate:,.0f}/s", ours.rate / theirs.rate, "≥ 1", 1.0, above=True)
 
 
@@ -84,7 +90,14 @@ def bench_packed() -> None:
         slow.append(measure(edged, "edged", single, (count - SAMPLES) // HOP + 1))
         fast.append(measure(lambda port: edged(port, PACKED), "edged", packed, (readings - SAMPLES) // HOP + 1))
     one, many = median(slow).rate, median(fast).rate * 128
-    line("128 packed readings a message", f"JSON {one:,.0f} readings/s, packed {many:,.0f} readings/s", many / one, "≥ 20, aim 40", 20.0, above=True)
+    line(
+        "128 packed readings a message",
+        f"JSON {one:,.0f} readings/s, packed {many:,.0f} readings/s",
+        many / one,
+        "≥ 20, aim 40",
+        20.0,
+        above=True,
+    )
 
 
 def bench_keys() -> None:

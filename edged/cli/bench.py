@@ -70,7 +70,9 @@ def _releases(config: str | None, model_dirs: tuple[str, ...]) -> list[Release]:
     loaded = load(config)
     found = releases_here(loaded.state_dir, [pipeline.model_dir for pipeline in loaded.config.pipelines if pipeline.model_dir])
     if not found:
-        raise OperatorError("no-models", "there is no model to measure", "install one with `edged models install DIR`, or name a --model-dir")
+        raise OperatorError(
+            "no-models", "there is no model to measure", "install one with `edged models install DIR`, or name a --model-dir"
+        )
     return found
 
 

@@ -29,8 +29,8 @@ def command(config: str | None, out: str, seconds: float, as_json: bool) -> None
 
     import msgspec
 
-    from edged.cli.settings import load
     from edged.cli.progress import Progress
+    from edged.cli.settings import load
     from edged.clock import SystemClock
     from edged.service.record import record
 

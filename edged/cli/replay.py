@@ -32,8 +32,8 @@ def command(recording: str, config: str | None, out: str | None, as_json: bool) 
 
     import msgspec
 
-    from edged.cli.settings import load
     from edged.cli.progress import Progress
+    from edged.cli.settings import load
     from edged.errors import BoardError
     from edged.service.rerun import rerun
     from edged.stream.formats.choose import make_format

@@ -192,7 +192,7 @@ def _tensor(table: Table, buffers: list[int]) -> TensorInfo:
         raise malformed(f"a tensor has buffer {buffer}, and there are {len(buffers)}")
     quantization = table.table(4)
     scale, scales = quantization.first_float(2) if quantization else (0.0, 0)
-    if scales and not (0 <= scale < inf) or scales and scale == 0 and not buffers[buffer]:
+    if scales and (not 0 <= scale < inf or (scale == 0 and not buffers[buffer])):
         raise malformed(f"a tensor is quantized in steps of {scale}")  # tflite-runtime aborts on such
     zero_point = quantization.first_long(3) if quantization else 0
     dtype, bits = type_name(table.i8(1))

@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -318,7 +319,7 @@ class _Client(paho.Client):
         secure = url.scheme in ("mqtts", "wss")
         port = url.port or {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}[url.scheme]
         super().__init__(
-            paho.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             client_id,
             clean_session=None if version == "5" else False,
             protocol=paho.MQTTv5 if version == "5" else paho.MQTTv311,
@@ -348,7 +349,9 @@ class _Client(paho.Client):
         try:
             self.tls_set(broker.ca_file or None, broker.cert_file or None, broker.key_file or None)
         except (OSError, ssl.SSLError, ValueError) as error:
-            raise OperatorError("tls-files", f"cannot use the TLS files of this broker: {error}", "check ca_file, cert_file and key_file") from error
+            raise OperatorError(
+                "tls-files", f"cannot use the TLS files of this broker: {error}", "check ca_file, cert_file and key_file"
+            ) from error
 
     def send_acks(self, packets: bytes) -> None:
         """Send PUBACK packets that are already encoded, in one write; from any thread.
@@ -372,12 +375,12 @@ class _Client(paho.Client):
         if packets:
             self._packet_queue(paho.PUBACK, packets, 0, 0)
 
-    def _packet_write(self) -> paho.MQTTErrorCode:
+    def _packet_write(self) -> MQTTErrorCode:
         """Write what is queued, alone: a packet must not begin inside another."""
         with self._writing:
             return super()._packet_write()
 
-    def loop_read(self, max_packets: int = 1) -> paho.MQTTErrorCode:
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Read one block, give its messages to the link, and everything else to paho."""
         sock: Any = self.socket()
         if sock is None:

@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -28,13 +29,14 @@ from edged.service.control import ControlServer
 from edged.service.health import Conditions
 from edged.service.judge import Judge
 from edged.service.machine import board_name
-from edged.service.metrics import render
-from edged.service.metrics_server import MetricsServer
 from edged.service.presence import Presence, birth_of, count_start
 from edged.service.rejects import RejectSampler
 from edged.service.report import Life, snapshot
 from edged.service.snapshot import ERROR, Snapshot
 from edged.service.wiring import MAIN, Hooks, Lane, Parts, wire
+
+if TYPE_CHECKING:
+    from edged.service.metrics_server import MetricsServer
 
 TICK_S = 0.5
 WORKERS_STOP_S = 5.0
@@ -67,6 +69,8 @@ class Daemon:
         try:
             self._parts = wire(loaded, clock, rng, Hooks(self._presence.will, self._announce, self._sampler))
             if config.metrics.listen:
+                from edged.service.metrics_server import MetricsServer  # costs 7 MiB that few boards spend
+
                 self._metrics = MetricsServer(config.metrics.listen, self.snapshot)
         except BaseException:
             self._control.close()

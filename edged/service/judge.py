@@ -51,7 +51,9 @@ class Judge:
             self._lane(lane)
         if self._parts.around:
             for (pipeline, variant), error in self._parts.around.not_loaded.items():
-                self._note("variant-not-loaded", f"{pipeline}/{variant}", WARNING, f"variant {variant} does not load: {error.text}", error.hint)
+                self._note(
+                    "variant-not-loaded", f"{pipeline}/{variant}", WARNING, f"variant {variant} does not load: {error.text}", error.hint
+                )
 
     def _link(self, name: str) -> None:
         link, state = self._parts.links[name], self._parts.links[name].state

@@ -22,13 +22,15 @@ def board_name(root: Path = ROOT) -> str:
 
 def temperature_c(root: Path = ROOT) -> float | None:
     """Give the hottest thermal zone in degrees Celsius, None where there is none."""
-    readings = []
-    for zone in (root / "sys/class/thermal").glob("thermal_zone*/temp"):
-        try:
-            readings.append(int(zone.read_text()[:16]) / 1000)
-        except (OSError, ValueError):
-            continue
-    return max(readings, default=None)
+    readings = (_millidegrees(zone) for zone in (root / "sys/class/thermal").glob("thermal_zone*/temp"))
+    return max((reading / 1000 for reading in readings if reading is not None), default=None)
+
+
+def _millidegrees(zone: Path) -> int | None:
+    try:
+        return int(zone.read_text()[:16])
+    except (OSError, ValueError):
+        return None
 
 
 def pss_mib(root: Path = ROOT) -> float | None:

@@ -68,7 +68,7 @@ def _build(loaded: Loaded, clock: VirtualClock, run: str, output: Output) -> dic
             source = other.options.source
             if isinstance(source, schema.PipelineSource) and source.name == options.name:
                 chained = PipelineSource(clock)
-                chained.start(other.process)  # type: ignore[arg-type]
+                chained.start(other.process)
                 sinks.append(Sink(chained, source.when))
         built[options.name] = build_pipeline(options, release_of(options, loaded.state_dir), sinks, _no_wake, around)
     return built
@@ -92,5 +92,3 @@ def _no_wake() -> None:
 
 def _ignore(pipeline: str, topic: bytes, payload: bytes | None, rejected: Rejected) -> None:
     """A replay counts refused messages and publishes no samples."""
-
-

@@ -10,6 +10,7 @@ windows. The cuts come one after the other, so that what a gap resets is reset i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -95,7 +96,7 @@ class Assembly:
         order = np.argsort(slots, kind="stable")
         slots, values, times = slots[order], values[order], times[order]
         edges = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)]
-        for first, last in zip(edges, edges[1:]):
+        for first, last in itertools.pairwise(edges):
             yield from self._run(int(slots[first]), values[first:last], times[first:last])
 
     def _slots(self, batch: Batch, readings: Readings) -> NDArray[np.intp]:

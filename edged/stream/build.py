@@ -76,9 +76,11 @@ def check_channels(options: schema.Pipeline, manifest: Manifest) -> None:
     Raises OperatorError(`channels-do-not-match`) naming both sides, PublisherError(`text-model`).
     """
     if isinstance(options.decoder, schema.TextDecoder) or manifest.input.kind == "text":
-        text = f"pipeline {options.name}: text and readings do not fit together (decoder {options.decoder.__struct_config__.tag}, model input {manifest.input.kind})"
+        kinds = f"the decoder is {options.decoder.__struct_config__.tag}, the model's input {manifest.input.kind}"
+        text = f"pipeline {options.name}: text and readings do not fit together: {kinds}"
         raise PublisherError("text-model", text, "models that take text come with a later version")
     given, wanted = options.decoder.channels, manifest.input.channels
     if len(given) != len(wanted):
-        text = f"pipeline {options.name}: the decoder gives {len(given)} channels ({', '.join(given)}), {manifest.name} wants {len(wanted)} ({', '.join(wanted)})"
+        ours, theirs = (f"{len(names)} channels ({', '.join(names)})" for names in (given, wanted))
+        text = f"pipeline {options.name}: the decoder gives {ours}, {manifest.name} wants {theirs}"
         raise OperatorError("channels-do-not-match", text, "name the channels in the decoder in the model's order")

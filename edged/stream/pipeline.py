@@ -55,7 +55,10 @@ class Pipeline:
         wake: Callable[[], None],
         on_rejected: Callable[[str, bytes, bytes | None, Rejected], None],
     ) -> None:
-        """`labels_of` reads a topic; `run` is unique to this run; `on_rejected` gets pipeline, topic, payload and reason of a refused message."""
+        """`labels_of` reads a topic; `run` is unique to this run.
+
+        `on_rejected` gets pipeline, topic, payload and reason of each refused message.
+        """
         given = inference.manifest.input
         event_time = has_event_time(options.decoder)
         self.name = options.name

@@ -65,7 +65,8 @@ class Recorder:
 
         def deliver(batch: Batch) -> bool:
             at = batch.arrival_mono - self._started_mono
-            entries = [Entry(at, pipeline, _to_text(topic), _to_text(payload)) for topic, payload in zip(batch.topics, batch.payloads)]
+            pairs = zip(batch.topics, batch.payloads)
+            entries = [Entry(at, pipeline, _to_text(topic) or "", _to_text(payload)) for topic, payload in pairs]
             with self._lock:
                 self._write(entries)
                 self.messages += len(entries)

@@ -36,7 +36,9 @@ class Stream:
 class StreamTable:
     """The streams of one pipeline. Used by one thread."""
 
-    def __init__(self, limit: int, labels_of: Callable[[bytes], Labels | None], new_state: Callable[[], Any], begin: Callable[[int], None]) -> None:
+    def __init__(
+        self, limit: int, labels_of: Callable[[bytes], Labels | None], new_state: Callable[[], Any], begin: Callable[[int], None]
+    ) -> None:
         """`labels_of` gives a topic's labels, None for a topic that is not ours; `begin` clears a slot for a new stream."""
         self.limit = limit
         self.evicted = 0

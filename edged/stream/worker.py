@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
+import numpy as np
+
 from edged.records import Batch
 
 _URGENCY = {"safety": 0, "normal": 1, "background": 2}
@@ -17,7 +19,9 @@ _URGENCY = {"safety": 0, "normal": 1, "background": 2}
 class Work(Protocol):
     """What a worker runs: a pipeline."""
 
-    urgency: str
+    @property
+    def urgency(self) -> str:
+        """Give the class: safety, normal or background."""
 
     def take(self) -> Batch | None:
         """Give the next batch, or None."""
@@ -61,6 +65,8 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        # Hostile readings overflow in preprocessing; what comes of it is judged by value, not by warning.
+        np.seterr(all="ignore")
         while True:
             self._wake.clear()
             while self._one():
