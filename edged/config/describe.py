@@ -134,10 +134,10 @@ def _tables() -> Iterator[str]:
         type_ = bare(field.type)
         item = typing.get_args(type_)[-1] if typing.get_args(type_) else type_
         header = {list: f"[[{field.name}]]", dict: f"[{field.name}.NAME]"}.get(typing.get_origin(type_), f"[{field.name}]")
-        yield from _table(f"### `{header}`", item)
+        yield from tables(f"### `{header}`", item)
 
 
-def _table(heading: str, struct: Any, tag: str = "") -> Iterator[str]:
+def tables(heading: str, struct: Any, tag: str = "") -> Iterator[str]:
     """Give the table of a struct, then those of the tables inside it."""
     rows = [f'| `{struct.__struct_config__.tag_field}` | `"{tag}"` | | |'] if tag else []
     rows += [_row(field) for field in structs.fields(struct)]
@@ -147,7 +147,8 @@ def _table(heading: str, struct: Any, tag: str = "") -> Iterator[str]:
         inner = _inner(field.type)
         for arm in inner:
             tag = arm.__struct_config__.tag if len(inner) > 1 else ""
-            yield from _table(f"#### `{field.encode_name}`" + (f' of type `"{tag}"`' if tag else ""), arm, tag)
+            kind = f" of {arm.__struct_config__.tag_field} `{tag}`" if tag else ""
+            yield from tables(f"#### `{field.encode_name}`{kind}", arm, tag)
 
 
 def _inner(annotation: Any) -> list[Any]:

@@ -116,6 +116,7 @@ class Link:
         self._subscriptions: dict[str, int] = {}
         self._outbox: deque[Message] = deque()
         self._in_flight = 0
+        self._unsure: deque[paho.MQTTMessageInfo] = deque(maxlen=IN_FLIGHT)  # QoS 0, handed to paho last
         self._count_lock = threading.Lock()
         self._pump_lock = threading.Lock()
         self._backoff = Backoff(0.5, 30.0, rng)
@@ -211,6 +212,7 @@ class Link:
             return
         self._backoff.reset()
         self._versions = [self._client.protocol_version]
+        self._count_lost()
         self._change("connected", "", "", version=self._client.protocol_version)
         if self._subscriptions:
             self._client.subscribe(list(self._subscriptions.items()))
@@ -241,7 +243,17 @@ class Link:
         if refused:
             self.state.code, self.state.text = "subscription-refused", f"the broker refuses a subscription: {refused[0]}"
 
-    def _published(self, *_: Any) -> None:
+    def _count_lost(self) -> None:
+        """Count QoS 0 messages that the last connection took along: paho lets them go without a word when it connects again."""
+        for info in self._unsure:
+            if info.rc == paho.MQTT_ERR_CONN_LOST:
+                self._flying(-1)
+                self._count("connection-lost")
+        self._unsure.clear()
+
+    def _published(self, _client: Any, _data: Any, _mid: int, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:  # MQTT 5 only: 3.1.1 has no word for it
+            self._count("publish-refused")
         self._flying(-1)
         self._pump()
         if not self._outbox and self._in_flight <= 0:
@@ -269,6 +281,8 @@ class Link:
         if info.rc and (message.qos == 0 or info.rc != paho.MQTT_ERR_NO_CONN):  # QoS 1 without a connection stays in flight
             self._flying(-1)
             self._count("publish-failed")
+        elif message.qos == 0:
+            self._unsure.append(info)
 
     def _flying(self, change: int) -> None:
         with self._count_lock:
