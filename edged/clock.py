@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Protocol
 
 NS = 1_000_000_000
@@ -64,8 +65,13 @@ def iso(ns: int) -> str:
     Times outside the years 1 to 9999 cannot be written so; they give the nearest that can.
     """
     seconds, rest = divmod(ns, NS)
-    seconds = min(max(seconds, _FIRST_S), _LAST_S)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest // MS:03d}Z"
+    return f"{_to_the_second(min(max(seconds, _FIRST_S), _LAST_S))}.{rest // MS:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(seconds: int) -> str:
+    # Cached: the results of one batch speak of the same few seconds.
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()[:19]
 
 
 _FIRST_S = -62135596800

@@ -15,6 +15,7 @@ Any other exception that reaches a user is a bug in edged.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 EXIT_OK = 0
@@ -82,6 +83,15 @@ class BugError(EdgedError):
     """We must act."""
 
     family = "bug"
+
+    @classmethod
+    def of(cls, code: str, error: BaseException) -> BugError:
+        """Wrap an exception that nobody expected; the text names the line it came from."""
+        import traceback
+
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" in {os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}" if frames else ""
+        return cls(code, f"{type(error).__name__}{place}: {error}", "please report this, with the log and the input where you can")
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Mosquitto:
     def start(self) -> Mosquitto:
         """Start it and wait until it listens."""
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([_program("mosquitto"), "-v", "-c", str(self._config)], stdout=log, stderr=log)
+            self._process = subprocess.Popen([_program("mosquitto"), "-c", str(self._config)], stdout=log, stderr=log)
         until(self._listens, "the broker listens", lambda: self.log)
         return self
 

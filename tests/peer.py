@@ -91,7 +91,13 @@ class Peer:
             self._ready.set()
 
 
+def properties_of(message: MQTTMessage) -> dict[str, Any]:
+    """Give the MQTT 5 properties of a message."""
+    assert message.properties is not None
+    return dict(message.properties.json())  # type: ignore[no-untyped-call]
+
+
 def _kept_session() -> dict[str, Any]:
-    properties = Properties(PacketTypes.CONNECT)
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 3600
     return {"clean_start": False, "properties": properties}

@@ -30,7 +30,7 @@ def readings(name: str) -> NDArray[np.float64]:
 
 def times_ms(count: int, start_ms: int = START_MS) -> list[int]:
     """Give the times of `count` readings at 26 Hz."""
-    return (start_ms + np.rint(np.arange(count) * 1000 / RATE_HZ)).astype(int).tolist()
+    return [start_ms + round(i * 1000 / RATE_HZ) for i in range(count)]
 
 
 def messages(name: str, start_ms: int = START_MS) -> list[str]:

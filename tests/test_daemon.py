@@ -12,7 +12,7 @@ import pytest
 from edged.stream.decoders.times import iso_ns
 from tests.broker import Mosquitto
 from tests.daemon import HAR, Status, codes, on_topic, pipeline, pipeline_in
-from tests.peer import Peer
+from tests.peer import Peer, properties_of
 from tests.recordings import ALL, START_MS, WINDOWS, label_of, messages, readings, times_ms, window_message
 from tests.releases import changed, twice
 
@@ -139,7 +139,7 @@ def test_each_format_reaches_a_subscriber_of_either_mqtt_version(broker: Mosquit
     plain = json.loads(got["json", "main"].payload)
     assert plain["output"]["label"] == "walking"
     assert got["json", "old"].payload == got["json", "main"].payload
-    assert got["json", "main"].properties.ContentType == "application/json"
+    assert properties_of(got["json", "main"])["ContentType"] == "application/json"
 
     structured = json.loads(got["cloudevents", "old"].payload)
     attributes = {
@@ -152,8 +152,8 @@ def test_each_format_reaches_a_subscriber_of_either_mqtt_version(broker: Mosquit
     assert structured == {**attributes, "datacontenttype": "application/json", "subject": "person=ann", "data": plain}
     binary = got["cloudevents", "main"]
     assert json.loads(binary.payload) == plain
-    assert dict(binary.properties.UserProperty) == {**attributes, "subject": "person=ann"}
-    assert binary.properties.ContentType == "application/json"
+    assert dict(properties_of(binary)["UserProperty"]) == {**attributes, "subject": "person=ann"}
+    assert properties_of(binary)["ContentType"] == "application/json"
 
     line = got["influx", "main"].payload.decode()
     assert line == got["influx", "old"].payload.decode()

@@ -19,6 +19,7 @@ LAYERS: dict[str, tuple[int, str]] = {
     "": (0, "the ground: errors, clock, values; knows nothing of the rest"),
     "config": (1, "what the user wrote; commands that only look read it without the data path"),
     "preprocess": (2, "arithmetic on windows; a release checks its chain with it before anything runs"),
+    "board": (3, "what this board is; must not know what runs on it"),
     "engines": (3, "model runtimes; must not know how models are stored or where data comes from"),
     "models": (3, "releases on disk; must be readable without loading a runtime"),
     "mqtt": (3, "the broker's connection; must not know what a message means"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,23 +165,35 @@ def test_a_message_beyond_the_limit_is_skipped_and_the_next_one_is_not(
 # -- out: nothing lost, nothing without bound -------------------------------------------------
 
 
+def publish(link: Link, topic: str, first: int, end: int) -> None:
+    for i in range(first, end):
+        link.publish(Message(topic, b"%d" % i))
+
+
 @VERSIONS
-def test_nothing_is_lost_over_a_kill_and_restart_of_the_broker(
+def test_nothing_is_lost_over_a_stop_or_a_kill_and_restart_of_the_broker(
     make_broker: MakeBroker, make_link: MakeLink, topic: str, version: str
 ) -> None:
-    # Saved after each change: what a broker has acknowledged and then forgets is not the link's to keep.
-    broker = make_broker(persistent=True, extra="autosave_interval 1\nautosave_on_changes true").start()
+    broker = make_broker(persistent=True).start()
     reader = "reader"
     with Peer(broker.port, topic, client_id=reader):
         pass  # its session stays
     link = make_link(broker.port, version)
     link.start()
     connected(link)
-    for i in range(100):
-        link.publish(Message(topic, b"%d" % i))
+    publish(link, topic, 0, 50)
+    delivered(link)
+    broker.stop()  # cleanly: what it has acknowledged is its own to keep
+    publish(link, topic, 50, 100)
+    broker.start()
+    delivered(link)
+    broker.stop()
+    broker.start()
+    connected(link)
+    broker.signal(signal.SIGSTOP)  # from here on it acknowledges nothing
+    publish(link, topic, 100, 150)
     broker.kill()
-    for i in range(100, 200):
-        link.publish(Message(topic, b"%d" % i))
+    publish(link, topic, 150, 200)
     broker.start()
     delivered(link)
     with Peer(broker.port, topic, client_id=reader) as peer:
@@ -317,8 +330,9 @@ def test_a_wrong_password_is_said_in_plain_words(make_broker: MakeBroker, tmp_pa
 def test_it_connects_when_the_broker_comes_later_and_again_when_it_was_gone(
     make_broker: MakeBroker, make_link: MakeLink, topic: str
 ) -> None:
-    broker, heard, lost = make_broker(), Heard(), []
-    link = make_link(broker.port, on_block=heard.take, on_connected=lambda: lost.append(link.connection))
+    broker, heard = make_broker(), Heard()
+    connections: list[bool] = []
+    link = make_link(broker.port, on_block=heard.take, on_connected=lambda: connections.append(True))
     link.subscribe(topic, 1)
     link.start()
     until(lambda: link.state.state == "unreachable", "nobody there", lambda: link.state)
@@ -333,7 +347,7 @@ def test_it_connects_when_the_broker_comes_later_and_again_when_it_was_gone(
         heard.wait(link.connection, 1)
         broker.kill()
         until(lambda: link.state.state == "unreachable", "nobody there", lambda: link.state)
-    assert len(lost) == 2
+    assert len(connections) == 2
 
 
 def test_a_broker_that_hangs_is_given_up_after_the_keepalive(make_broker: MakeBroker, make_link: MakeLink) -> None:
@@ -363,3 +377,22 @@ def test_each_connection_leaves_a_will_of_its_own(broker: Mosquitto, make_link: 
             next_connection(link, connection)
         assert [message.payload for message in peer.wait(topic, 2)] == [b"1", b"2"]
     link.stop()
+
+
+def test_it_stops_while_the_broker_has_not_answered_yet(make_link: MakeLink) -> None:
+    """As when Ctrl-C comes just after the start: the thread must end, and not be waited for in vain."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = make_link(server.getsockname()[1])
+        link.start()
+        client, _ = server.accept()
+        with client:
+            assert client.recv(1)[0] >> 4 == 1, "CONNECT"
+            link.stop()
+    assert link.state.state == "stopped"
+
+
+def test_a_small_message_does_not_wait_for_the_one_before(broker: Mosquitto, make_link: MakeLink, topic: str) -> None:
+    """With Nagle's algorithm a result that follows an acknowledgement waits 40 ms for the broker's delayed ACK."""
+    link = make_link(broker.port)
+    link.start()
+    assert connected(link)._client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -148,6 +148,11 @@ def test_the_wheel_holds_what_the_demo_needs(wheel: list[str], part: str) -> Non
     assert part in wheel
 
 
+def test_the_wheel_holds_every_device_profile_and_the_unit(wheel: list[str]) -> None:
+    profiles = [f"edged/device_profiles/{path.name}" for path in (REPO / "device_profiles").glob("*.toml")]
+    assert sorted({*profiles, "edged/systemd/edged.service"} - set(wheel)) == []
+
+
 def test_the_wheel_holds_the_licence_and_no_tests(wheel: list[str]) -> None:
     assert any(name.endswith("LICENSE") and ".dist-info/" in name for name in wheel)
     assert [name for name in wheel if name.startswith(("tests/", "bench/"))] == []

@@ -14,7 +14,7 @@ _POLL_S = 0.02
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, explain: Callable[[], object] = str) -> T:
+def until(condition: Callable[[], T | None], what: str, explain: Callable[[], object] = str) -> T:
     """Poll until `condition` gives something true, and give it; fail with `what` and what `explain` says."""
     deadline = time.monotonic() + PATIENCE_S
     while not (value := condition()):

@@ -44,8 +44,8 @@ class Wire:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._ends += [near, far]
-                self._run(lambda near=near, far=far: self._pass(near, far))  # type: ignore[misc]
-                self._run(lambda near=near, far=far: self._pass(far, near))  # type: ignore[misc]
+                self._run(lambda near=near, far=far: self._pass(near, far))
+                self._run(lambda near=near, far=far: self._pass(far, near))
 
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):

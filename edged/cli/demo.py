@@ -127,7 +127,7 @@ def _wait_until_online(stage: Stage, interrupts: Interrupts) -> None:
 
 def _wait_for_last_results(stage: Stage) -> None:
     deadline = monotonic() + _LAST_RESULTS_S
-    while stage.board.total().windows < stage.expected and monotonic() < deadline:
+    while stage.connected and stage.board.total().windows < stage.expected and monotonic() < deadline:
         stage.daemon.check()
         sleep(_POLL_S)
 

@@ -21,6 +21,8 @@ Runs until Ctrl-C or SIGTERM, or until all sources came to an end (files, stdin)
 def command(config: str | None) -> None:
     """Run the pipelines of a configuration."""
     import random
+    import signal
+    import sys
 
     from edged.cli.settings import load
     from edged.clock import SystemClock
@@ -29,6 +31,7 @@ def command(config: str | None) -> None:
 
     loaded = load(config)
     configure(loaded.config.log.level, loaded.config.log.format)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # while models load; `Daemon.run` has its own way to end
     daemon = Daemon(loaded, SystemClock(), random.SystemRandom())
     daemon.run()
     if daemon.failed:

@@ -94,6 +94,11 @@ class Stage:
         self._sender.stop()
 
     @property
+    def connected(self) -> bool:
+        """Say whether results can still come in."""
+        return self._link.state.state == "connected"
+
+    @property
     def expected(self) -> int:
         """Count the windows that the readings sent so far complete."""
         return sum(self.pace.completed(tally.sent) for tally in self.board.tallies)

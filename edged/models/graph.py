@@ -123,6 +123,8 @@ def read_graph(path: Path) -> Graph:
                 raise malformed("it is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return parse_graph(data)
+    except PublisherError as error:
+        raise PublisherError(error.code, f"{path.name}: {error.text}", error.hint) from None
     except (OSError, ValueError) as error:
         raise PublisherError("tflite-unreadable", f"{path} cannot be read: {error}", "check its owner and mode") from None
 

@@ -21,6 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any
@@ -32,17 +33,20 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edged.backoff import Backoff
-from edged.clock import Clock
+from edged.clock import NS, Clock
 from edged.config.schema import Broker
 from edged.errors import OperatorError
-from edged.mqtt.receive import Block, Malformed, PublishReader
+from edged.mqtt.receive import Block, PublishReader
 
 MESSAGE_LIMIT = 1 << 20  # a longer message is skipped while it comes in, and counted
 READ_SIZE = 1 << 16
-IN_FLIGHT = 64  # unacknowledged publishes: 20 to 100 is best, 1000 halves paho's rate
+IN_FLIGHT = 64  # unacknowledged publishes, if the broker takes as many: 20 to 100 is best, 1000 halves paho's rate
 OUTBOX_LIMIT = 10_000  # messages waiting for the broker; older ones are dropped and counted
 CONNECT_TIMEOUT_S = 5.0
 SESSION_EXPIRY_S = 24 * 3600
+STEADY_NS = 10 * NS  # a connection that ends earlier counts as a failed attempt: waits go on growing
+GOOD_BYE_S = 1.0  # for what is still to be written at a stop, and the DISCONNECT
+LOOK_S = 0.005
 
 # When small blocks follow each other within HURRY_NS, the next read waits PACE_S, so that more
 # messages share one pass: at 30,000 messages a second this halves the CPU time of each.
@@ -64,7 +68,11 @@ class Will:
 
 @dataclass
 class LinkState:
-    """What a person sees of a connection. `since` is wall time in nanoseconds."""
+    """What a person sees of a connection.
+
+    `state`: connecting | connected | refused | unreachable | disconnected | stopped. `since` is
+    monotonic time in nanoseconds; while attempts fail in the same way it is that of the first.
+    """
 
     state: str = "connecting"
     since: int = 0
@@ -100,11 +108,16 @@ class Link:
         on_block: Callable[[Block, int], None] | None = None,
         on_connected: Callable[[], None] | None = None,
         will: Callable[[], Will] | None = None,
+        keep_session: bool = True,
     ) -> None:
-        """Prepare; nothing is opened yet. `will` is asked anew for each connection."""
+        """Prepare; nothing is opened yet.
+
+        `will` is asked anew for each connection. With `keep_session` the broker keeps what
+        comes while the link is away.
+        """
         self.name = name
         self.broker = broker
-        self.state = LinkState(since=clock.wall())
+        self.state = LinkState(since=clock.mono())
         self.dropped: dict[str, int] = {}
         self.connection = 0
         self._client_id = client_id
@@ -113,16 +126,17 @@ class Link:
         self._on_block = on_block
         self._on_connected = on_connected
         self._will = will
+        self._keep_session = keep_session
         self._subscriptions: dict[str, int] = {}
         self._outbox: deque[Message] = deque()
         self._in_flight = 0
+        self._window = IN_FLIGHT
+        self._answered = False  # the broker has answered this connection's CONNECT
         self._unsure: deque[paho.MQTTMessageInfo] = deque(maxlen=IN_FLIGHT)  # QoS 0, handed to paho last
         self._count_lock = threading.Lock()
         self._pump_lock = threading.Lock()
         self._backoff = Backoff(0.5, 30.0, rng)
         self._stop = threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
         self._versions = {"auto": ["5", "3.1.1"], "5": ["5"], "3.1.1": ["3.1.1"]}[broker.version]
         self._client = self._make(self._versions[0])
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{name}", daemon=True)
@@ -137,7 +151,6 @@ class Link:
 
     def publish(self, message: Message) -> None:
         """Queue a message; may be called from any thread. The oldest gives way when the outbox is full."""
-        self._idle.clear()
         self._outbox.append(message)
         if len(self._outbox) > OUTBOX_LIMIT:
             self._drop("outbox-full")
@@ -159,59 +172,94 @@ class Link:
         return self.state.version
 
     def stop(self, deadline_s: float = 2.0) -> int:
-        """Wait for the outbox up to the deadline, disconnect; give the number of messages left behind."""
-        if self.state.state == "connected":
-            self._idle.wait(deadline_s)
+        """Wait for the outbox up to the deadline, end the connection; give the number of messages left behind.
+
+        With messages left the connection ends without a DISCONNECT, so that the broker
+        publishes the Will: one of them may be the word that this device goes.
+        """
+        end = time.monotonic() + deadline_s
+        while self.waiting and self.state.state == "connected" and time.monotonic() < end:
+            time.sleep(LOOK_S)
         self._stop.set()
-        if self.state.state == "connected":
-            self._client.disconnect()
+        if not self.waiting:
+            self._client.disconnect()  # also wakes the link's thread
         if self._thread.ident is not None:
-            self._thread.join(CONNECT_TIMEOUT_S + 1)
+            self._thread.join(CONNECT_TIMEOUT_S + GOOD_BYE_S + 1)
         return self.waiting
 
     # -- the link's own thread ------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                self._open()
-                while self._client.loop(1.0) == paho.MQTT_ERR_SUCCESS:
-                    if self._client.hurried:
-                        time.sleep(PACE_S)
-                if self.state.state == "connected":
-                    self._change("disconnected", "broker-disconnected", "the broker closed the connection")
-                elif self.state.state == "connecting":
-                    self._turned_down("broker-refused", "the broker closed the connection before it answered")
-            except (OSError, ValueError, Malformed) as error:
-                self._change("unreachable", "broker-unreachable", _why(error, self._client.host_port))
-            self._idle.set()
+            self._attempt()
             if self._stop.wait(self._backoff.next()):
                 break
         self._change("stopped", "", "")
 
+    def _attempt(self) -> None:
+        """Connect, serve the connection to its end, and note how it ended."""
+        try:
+            self._open()
+        except Exception as error:  # also of `will`: whatever it is, the link tries again
+            self._change("unreachable", "broker-unreachable", _why(error, self._client))
+            return
+        client = self._client
+        try:
+            self._serve(client)
+        except Exception as error:  # Malformed, whatever paho makes of bytes it does not expect, or a bug in a callback
+            self._change("disconnected", "broker-protocol", f"cannot go on with what {_address(client)} sent: {error!r}")
+        else:
+            self._note_end()
+        client.close_socket()
+        if client.began and self._clock.mono() - client.began > STEADY_NS:
+            self._backoff.reset()
+
+    def _serve(self, client: _Client) -> None:
+        while not self._stop.is_set() and client.loop(1.0) == paho.MQTT_ERR_SUCCESS:
+            if client.hurried:
+                time.sleep(PACE_S)
+        if self._stop.is_set() and not self.waiting:
+            client.disconnect()  # once more: `stop` may have come while we connected
+            end = time.monotonic() + GOOD_BYE_S
+            while client.loop(0.1) == paho.MQTT_ERR_SUCCESS and time.monotonic() < end:
+                pass
+
+    def _note_end(self) -> None:
+        if self._stop.is_set():
+            return
+        if not self._answered:
+            self._turned_down("broker-refused", "the broker closed the connection before it answered")
+        elif self.state.state == "connected":
+            self._change("disconnected", "broker-disconnected", "the broker closed the connection")
+
     def _open(self) -> None:
         self.connection += 1
+        self._answered = False
         client = self._client
+        client.began = 0
         if self._will:
             will = self._will()
             client.will_set(will.topic, will.payload, qos=1, retain=True)
-        if self.state.state not in ("refused", "unreachable", "disconnected"):
-            self._change("connecting", "", "")
         if client.protocol_version == "5":
             properties = Properties(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = SESSION_EXPIRY_S
-            client.connect(*client.host_port, self.broker.keepalive_s, clean_start=False, properties=properties)
+            properties.SessionExpiryInterval = SESSION_EXPIRY_S if self._keep_session else 0
+            client.connect(*client.host_port, self.broker.keepalive_s, clean_start=not self._keep_session, properties=properties)
         else:
             client.connect(*client.host_port, self.broker.keepalive_s)
-        if self.state.state in ("refused", "unreachable", "disconnected"):
-            self.state.state = "connecting"
 
-    def _connected(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any = None) -> None:
+    def _connected(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any = None) -> None:
+        """Take the broker's answer to CONNECT; paho next sends again what was in flight, and only then new messages may go."""
+        self._answered = True
         if reason.is_failure:
             self._refused(str(reason))
             return
-        self._backoff.reset()
         self._versions = [self._client.protocol_version]
+        self._window = min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT))
+        self._client.began = self._clock.mono()
+        self._client.greeted = True
+
+    def begin(self) -> None:
+        """Use a connection that stands. Called by the client, behind what `_connected` says."""
         self._count_lost()
         self._change("connected", "", "", version=self._client.protocol_version)
         if self._subscriptions:
@@ -235,7 +283,6 @@ class Link:
         if len(self._versions) > 1:
             self._versions = [*self._versions[1:], self._versions[0]]
             self._client = self._make(self._versions[0])
-            self._backoff.reset()
         self._change("refused", code, text)
 
     def _subscribed(self, _client: Any, _data: Any, _mid: int, reasons: Any, _properties: Any = None) -> None:
@@ -256,8 +303,6 @@ class Link:
             self._count("publish-refused")
         self._flying(-1)
         self._pump()
-        if not self._outbox and self._in_flight <= 0:
-            self._idle.set()
 
     def _pump(self) -> None:
         """Hand messages to paho while few are in flight; one thread at a time.
@@ -268,16 +313,23 @@ class Link:
         while self._may_send() and self._pump_lock.acquire(blocking=False):
             try:
                 while self._may_send():
-                    self._send(self._outbox.popleft())
+                    self._send()
             finally:
                 self._pump_lock.release()
 
     def _may_send(self) -> bool:
-        return bool(self._outbox) and self._in_flight < IN_FLIGHT and self.state.state == "connected"
+        return bool(self._outbox) and self._in_flight < self._window and self.state.state == "connected"
 
-    def _send(self, message: Message) -> None:
-        self._flying(1)
-        info = self._client.publish(message.topic, message.payload, message.qos, message.retain, self._properties(message))
+    def _send(self) -> None:
+        """Hand the oldest message to paho."""
+        self._flying(1)  # before it leaves the outbox: at no time it is in neither
+        message = self._outbox.popleft()
+        try:
+            info = self._client.publish(message.topic, message.payload, message.qos, message.retain, self._properties(message))
+        except Exception:  # a topic or a property that MQTT does not take: labels from outside stand in them
+            self._flying(-1)
+            self._count("publish-failed")
+            return
         if info.rc and (message.qos == 0 or info.rc != paho.MQTT_ERR_NO_CONN):  # QoS 1 without a connection stays in flight
             self._flying(-1)
             self._count("publish-failed")
@@ -296,6 +348,7 @@ class Link:
             properties.ContentType = message.content_type
         if message.properties:
             properties.UserProperty = list(message.properties.items())
+            properties.pack()  # raises here what would else raise at each connection, once paho holds the message
         return properties
 
     def _drop(self, reason: str) -> None:
@@ -309,7 +362,7 @@ class Link:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
     def _change(self, state: str, code: str, text: str, version: str = "") -> None:
-        since = self.state.since if state == self.state.state else self._clock.wall()
+        since = self.state.since if state == self.state.state else self._clock.mono()
         self.state = LinkState(state, since, version or self.state.version, code, text)
 
     def _make(self, version: str) -> _Client:
@@ -335,7 +388,7 @@ class _Client(paho.Client):
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id,
-            clean_session=None if version == "5" else False,
+            clean_session=None if version == "5" else not link._keep_session,
             protocol=paho.MQTTv5 if version == "5" else paho.MQTTv311,
             transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
         )
@@ -349,10 +402,13 @@ class _Client(paho.Client):
         self._last_read = 0
         self._writing = threading.Lock()
         self.hurried = False  # the last blocks were small and close together
+        self.greeted = False  # the broker has said yes, and the link has not been told
+        self.began = 0  # monotonic ns, when the present connection began to stand
         self.on_socket_register_write = _leave_to_loop
         self.connect_timeout = CONNECT_TIMEOUT_S
         self.max_inflight_messages_set(IN_FLIGHT)
-        if url.scheme in ("ws", "wss"):
+        self._websockets = url.scheme in ("ws", "wss")
+        if self._websockets:
             self.ws_set_options(path=url.path or "/mqtt")
         if broker.username:
             self.username_pw_set(broker.username, link._password or None)
@@ -404,22 +460,49 @@ class _Client(paho.Client):
             self._reader_of = sock
         try:
             data = sock.recv(READ_SIZE)
+            # And the other way round: brokers keep Nagle's algorithm on, and wait for an ACK that Linux would delay. It falls
+            # back by itself, so it is asked for each time.
+            if hasattr(sock, "setsockopt"):  # paho's wrapper of a websocket has none
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return paho.MQTT_ERR_SUCCESS
         except OSError:
             data = b""
         self._closed = not data
+        self._ack_quickly(sock)
         block = self._reader.feed(data)
         now = time.monotonic_ns()
         self.hurried = 0 < len(block.topics) < HURRY_MESSAGES and now - self._last_read < HURRY_NS
         self._last_read = now
-        if block.topics and self._link._on_block:
-            self._link._on_block(block, self._link.connection)
         self._pending = block.others
         rc = paho.MQTT_ERR_SUCCESS
         while rc == paho.MQTT_ERR_SUCCESS and (self._pending or self._closed) and self.socket() is not None:
             rc = super().loop_read(1)
+        if self.greeted:
+            self.greeted = False
+            self._link.begin()
+        # Behind the others: a CONNACK among them comes before every message, which may then be acknowledged.
+        if block.topics and self._link._on_block:
+            self._link._on_block(block, self._link.connection)
         return rc
+
+    def close_socket(self) -> None:
+        """Close what is still open: paho would leave it so until the next attempt, and the broker would believe us there."""
+        sock = self.socket()
+        if sock is not None:
+            sock.close()
+
+    def _create_socket_connection(self) -> socket.socket:
+        """Connect without Nagle's algorithm: what follows another small message would wait 40 ms for the peer's delayed ACK."""
+        sock = super()._create_socket_connection()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def _ack_quickly(self, sock: Any) -> None:
+        """Have TCP acknowledge at once: brokers keep Nagle's algorithm on, and wait for it. It wears off: ask each time."""
+        if not self._websockets:  # paho's wrapper of such a socket has no options
+            with suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         """Give paho bytes of the packets that `loop_read` left to it."""
@@ -440,8 +523,12 @@ def _leave_to_loop(*_: Any) -> None:
     """Stand in paho's hook for other event loops: writing is left to the link's thread."""
 
 
-def _why(error: Exception, address: tuple[str, int]) -> str:
-    where = f"{address[0]}:{address[1]}"
+def _address(client: _Client) -> str:
+    return "{}:{}".format(*client.host_port)
+
+
+def _why(error: Exception, client: _Client) -> str:
+    where = _address(client)
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {where}"
     if isinstance(error, ssl.SSLCertVerificationError):

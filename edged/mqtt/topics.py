@@ -67,6 +67,13 @@ class Template:
             return None
         return tuple(zip(self.names, (levels[i] for i in self._named)))
 
+    def labels_of(self, topic: bytes) -> tuple[tuple[str, str], ...] | None:
+        """Match a topic as it came; one that is not UTF-8 does not fit."""
+        try:
+            return self.match(topic.decode())
+        except UnicodeDecodeError:
+            return None
+
 
 def fill(template: str, values: dict[str, str]) -> str:
     """Put values into an output topic; characters that mean something in a filter become `_`.

@@ -1,12 +1,13 @@
 """The daemon's life: start, tick, stop.
 
 The main thread ticks twice a second: it answers the control socket, judges health, feeds the
-rates and looks whether there is still something to do. Signals set a flag only; the second
-one forces. Everything else runs in threads of its own, see `stream/worker.py` and
-`mqtt/client.py`.
+rates and looks whether there is still something to do. Signals set a flag only; one that
+comes while the daemon stops forces. Everything else runs in threads of its own, see
+`stream/worker.py` and `mqtt/client.py`.
 
-Stop order, each with a deadline: sources, workers (they finish what waits), links (they send
-what they can), outputs and models.
+Start order: workers, sources, links, so that no message comes before somebody takes it.
+Stop order, each with a deadline: sources, workers (they finish what waits, down each chain),
+links (they send what they can), outputs and models.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from __future__ import annotations
 import random
 import signal
 import sys
+import time
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import structlog
 
-from edged.clock import Clock
+from edged.clock import NS, Clock
 from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import available
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 TICK_S = 0.5
 WORKERS_STOP_S = 5.0
 LINKS_STOP_S = 3.0
+DRAIN_S = 0.01
 
 _log = structlog.get_logger()
 
@@ -73,6 +76,8 @@ class Daemon:
 
                 self._metrics = MetricsServer(config.metrics.listen, self.snapshot)
         except BaseException:
+            if self._parts is not None:
+                self._parts.end_brokers()
             self._control.close()
             raise
         self._judge = Judge(self._parts, self._conditions)
@@ -93,8 +98,8 @@ class Daemon:
         """Run until a signal, or until every source has come to its end."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        self._start()
         try:
+            self._start()
             while not self._signals and not self._finished():
                 self._tick()
         finally:
@@ -109,13 +114,13 @@ class Daemon:
         for lane in parts.lanes:
             if lane.error:
                 _log.error("pipeline-failed", pipeline=lane.options.name, **lane.error.as_dict())
-        for link in parts.links.values():
-            link.start()
         for worker in parts.workers:
             worker.start()
         for lane in parts.lanes:
             if lane.pipeline is not None:
                 lane.source.start(lane.pipeline.inbox.put)
+        for link in parts.links.values():
+            link.start()
         if self._metrics:
             self._metrics.start()
         self._life.state = "running"
@@ -145,27 +150,43 @@ class Daemon:
 
     def _finished(self) -> bool:
         """Say whether every source has ended and its messages are worked off."""
-        return all(_is_done(lane) for lane in self.parts.lanes)
+        lanes = self.parts.lanes
+        return all(_is_done(lane) for _ in lanes for lane in lanes)  # again and again: results may go down a chain between two looks
 
     def _stop(self) -> None:
         parts = self.parts
         self._life.state = "stopping"
-        for lane in parts.lanes:
-            lane.source.stop()
-            if lane.pipeline is not None:
-                lane.pipeline.inbox.close()
-        stopped = [worker.stop(WORKERS_STOP_S) for worker in parts.workers]
-        self._publish_last()
-        left = {name: link.stop(LINKS_STOP_S) for name, link in parts.links.items()}
-        for lane in parts.lanes:
-            if lane.pipeline is not None and all(stopped):
-                lane.pipeline.close()
-        if self._metrics:
-            self._metrics.stop()
-        for broker in parts.brokers:
-            broker.stop()
-        self._control.close()
-        self._say_stopped(all(stopped), left)
+        try:
+            stopped = self._stop_lanes()
+            self._publish_last()
+            left = {name: link.stop(LINKS_STOP_S) for name, link in parts.links.items()}
+            for lane in parts.lanes:
+                if lane.pipeline is not None and stopped:
+                    lane.pipeline.close()
+            if self._metrics:
+                self._metrics.stop()
+        finally:  # also when a signal forces
+            parts.end_brokers()
+            self._control.close()
+        self._say_stopped(stopped, left)
+
+    def _stop_lanes(self) -> bool:
+        """Stop sources and workers; say whether everything was worked off.
+
+        A pipeline that feeds on another stays open until that one has nothing left.
+        """
+        end = self._clock.mono() + int(WORKERS_STOP_S * NS)
+        first = [lane for lane in self.parts.lanes if not isinstance(lane.options.source, schema.PipelineSource)]
+        _close(first)
+        while len(first) < len(self.parts.lanes) and self._at_work() and self._clock.mono() < end:
+            time.sleep(DRAIN_S)
+        _close(self.parts.lanes)
+        stopped = [worker.stop(max(0.0, (end - self._clock.mono()) / NS)) for worker in self.parts.workers]
+        return all(stopped)
+
+    def _at_work(self) -> bool:
+        lanes = self.parts.lanes
+        return any(_has_work(lane) for _ in lanes for lane in lanes)  # see `_finished`
 
     def _say_stopped(self, workers: bool, left: dict[str, int]) -> None:
         undelivered = {name: count for name, count in left.items() if count}
@@ -191,7 +212,7 @@ class Daemon:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
-        if self._signals > 1:
+        if self._signals > 1 and self._life.state == "stopping":
             sys.exit(128 + number)
 
 
@@ -207,4 +228,15 @@ def _is_done(lane: Lane) -> bool:
     if lane.pipeline.sinks and all(sink.output.finished for sink in lane.pipeline.sinks):
         return True  # nobody reads it any more, as in `edged run | head`
     ended = lane.source.finished or isinstance(source, schema.PipelineSource)
-    return ended and not lane.pipeline.inbox.waiting and not lane.pipeline.busy_since
+    return ended and not _has_work(lane)
+
+
+def _has_work(lane: Lane) -> bool:
+    return lane.pipeline is not None and bool(lane.pipeline.inbox.waiting or lane.pipeline.busy_since)
+
+
+def _close(lanes: list[Lane]) -> None:
+    for lane in lanes:
+        lane.source.stop()
+        if lane.pipeline is not None:
+            lane.pipeline.inbox.close()

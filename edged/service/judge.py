@@ -11,7 +11,8 @@ from edged.service.report import dropped_of, stuck_limit_ns
 from edged.service.snapshot import ERROR, INFO, WARNING
 from edged.service.wiring import Lane, Parts
 
-_GRACE_NS = 5 * NS  # a broker that has not answered yet is not yet a condition
+_GRACE_NS = 5 * NS  # a broker that closed a connection may be back at once
+_ERROR_NS = 60 * NS  # an error of a pipeline is over when no batch met one for so long
 _MINUTES = 60
 
 
@@ -57,13 +58,15 @@ class Judge:
 
     def _link(self, name: str) -> None:
         link, state = self._parts.links[name], self._parts.links[name].state
-        young = self._parts.clock.wall() - state.since < _GRACE_NS
-        for code in ("broker-unreachable", "broker-disconnected", "broker-refused", "broker-version", "subscription-refused"):
+        young = self._parts.clock.mono() - state.since < _GRACE_NS
+        for code in _BROKER_HINTS:
             if state.code == code and not (code == "broker-disconnected" and young):
                 self._note(code, name, ERROR, f"{link.broker.url}: {state.text}", _BROKER_HINTS[code])
             else:
                 self._conditions.clear(code, name)
-        lost = self._outbox.rise({f"{each} {reason}": n for each, one in self._parts.links.items() for reason, n in one.dropped.items()})
+        lost = self._outbox.rise(
+            {f"{each} {reason}": n for each, one in self._parts.links.items() for reason, n in one.dropped.copy().items()}
+        )
         mine = sum(count for key, count in lost.items() if key.startswith(f"{name} "))
         self._hold("messages-dropped", name, WARNING, bool(mine), f"{mine:,} messages for the broker were dropped in the last hour")
 
@@ -73,7 +76,9 @@ class Judge:
             self._note("pipeline-failed", name, ERROR, lane.error.text, lane.error.hint)
         if pipeline is None:
             return
-        self._counts("readings-rejected", name, "rejected", self._rejected[name].rise(pipeline.counters.rejected), "see evt/rejected")
+        self._counts(
+            "readings-rejected", name, "rejected", self._rejected[name].rise(pipeline.counters.rejected.copy()), "see evt/rejected"
+        )
         self._counts("dropping", name, "dropped", self._dropped[name].rise(dropped_of(pipeline)), "")
         busy = pipeline.busy_since
         stuck = bool(busy) and self._parts.clock.mono() - busy > stuck_limit_ns(lane.options)
@@ -82,8 +87,10 @@ class Judge:
         failing = "; ".join(sink.output.failing for sink in pipeline.sinks if sink.output.failing)
         self._hold("output-failing", name, ERROR, bool(failing), failing)
         error: EdgedError | None = pipeline.last_error
-        if error:
+        if error and self._parts.clock.mono() - pipeline.last_error_mono < _ERROR_NS:
             self._note("pipeline-error", name, ERROR, error.text, error.hint)
+        else:
+            self._conditions.clear("pipeline-error", name)
         evicted = pipeline.assembly.streams.evicted
         limit = pipeline.assembly.streams.limit
         text = f"more than {limit:,} streams: {evicted:,} times the one silent longest was let go"
@@ -108,6 +115,7 @@ class Judge:
 _BROKER_HINTS = {
     "broker-unreachable": "is the broker running, and is the address right? edged goes on trying",
     "broker-disconnected": "edged goes on trying",
+    "broker-protocol": "is this an MQTT broker, and the right port? if it is, please report this",
     "broker-refused": "check username and password_file of this broker",
     "broker-version": "set `version` of this broker to what it speaks",
     "subscription-refused": "the broker's access rules must let this user read the pipeline's topic",

@@ -5,6 +5,7 @@ At most one a second for each pipeline: the counters have the number, this has a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import msgspec
@@ -25,7 +26,7 @@ class RejectSampler:
         self._clock = clock
         self._publish = publish
         self._next: dict[str, int] = {}
-        self._number = 0
+        self._numbers = itertools.count(1)
 
     def __call__(self, pipeline: str, topic: bytes, payload: bytes | None, rejected: Rejected) -> None:
         """Publish one sample, or none when one of this pipeline went out less than a second ago."""
@@ -33,10 +34,9 @@ class RejectSampler:
         if now < self._next.get(pipeline, 0):
             return
         self._next[pipeline] = now + NS
-        self._number += 1
         sample = {
             "v": 1,
-            "number": self._number,
+            "number": next(self._numbers),
             "time": iso(self._clock.wall()),
             "pipeline": pipeline,
             "reason": rejected.reason,

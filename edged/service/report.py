@@ -1,6 +1,6 @@
-"""Make the snapshot of a running daemon, and the conditions that follow from it.
+"""Make the snapshot of a running daemon.
 
-`edged status`, the metrics and the health topic all read what is made here.
+`edged status` and the metrics read what is made here.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def pipeline_status(lane: Lane, clock: Clock) -> PipelineStatus:
         status.in_rate, status.out_rate = (meter.rate() for meter in lane.rates)
     status.streams = len(pipeline.assembly.streams.streams)
     if counters.last_result_ns:
-        age = (clock.wall() - counters.last_result_ns) / NS
+        age = (clock.mono() - counters.last_result_mono) / NS
         status.last_result = LastResult(iso(counters.last_result_ns), in_words(counters.last_output), age)
     return status
 
@@ -98,7 +98,7 @@ def dropped_of(pipeline: Pipeline) -> dict[str, int]:
     if pipeline.inbox.dropped:
         dropped["queue-full"] = pipeline.inbox.dropped
     for sink in pipeline.sinks:
-        for reason, count in sink.output.dropped.items():
+        for reason, count in sink.output.dropped.copy().items():
             dropped[reason] = dropped.get(reason, 0) + count
     return dropped
 
@@ -134,7 +134,7 @@ def _state(lane: Lane, pipeline: Pipeline, clock: Clock) -> str:
 def _broker(parts: Parts, name: str, clock: Clock) -> BrokerStatus:
     link = parts.links[name]
     state = link.state
-    return BrokerStatus(link.broker.url, state.state, max(0.0, (clock.wall() - state.since) / NS), state.version, state.text)
+    return BrokerStatus(link.broker.url, state.state, (clock.mono() - state.since) / NS, state.version, state.text)
 
 
 def _model(lane: Lane) -> ModelStatus:
@@ -147,7 +147,7 @@ def _model(lane: Lane) -> ModelStatus:
 def _dropped(parts: Parts) -> dict[str, int]:
     dropped: dict[str, int] = {}
     for link in parts.links.values():
-        for reason, count in link.dropped.items():
+        for reason, count in link.dropped.copy().items():
             dropped[reason] = dropped.get(reason, 0) + count
     return dropped
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from edged.clock import VirtualClock
 from edged.config import schema
 from edged.config.load import Loaded
@@ -50,7 +52,8 @@ def rerun(loaded: Loaded, recording: Path, output: Output, progress: Callable[[i
                 skipped += len(batch.topics)
             progress(seen)
 
-        messages = replay(file, header, recording, clock, process)
+        with np.errstate(all="ignore"):  # as in `Worker`
+            messages = replay(file, header, recording, clock, process)
     for pipeline in pipelines.values():
         pipeline.close()
     return Outcome(messages, skipped, list(pipelines.values()))

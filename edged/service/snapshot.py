@@ -53,7 +53,7 @@ class MemoryStatus(msgspec.Struct):
 
 
 class BrokerStatus(msgspec.Struct):
-    """One broker. `state`: connecting | connected | refused | disconnected; `version`: of MQTT."""
+    """One broker. `state`: connecting | connected | refused | unreachable | disconnected | stopped; `version`: of MQTT."""
 
     url: str = ""
     state: str = ""

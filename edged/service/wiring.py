@@ -16,7 +16,7 @@ from edged.clock import Clock
 from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import open_engine
-from edged.errors import BoardError, EdgedError
+from edged.errors import BoardError, BugError, EdgedError, PublisherError, ReleaseFaults
 from edged.histogram import RateMeter
 from edged.models.manifest import Release, load_release
 from edged.models.store import Store
@@ -68,6 +68,11 @@ class Parts:
     brokers: list[EmbeddedBroker] = field(default_factory=list)
     around: Around | None = None
 
+    def end_brokers(self) -> None:
+        """End the brokers of our own."""
+        for broker in self.brokers:
+            broker.stop()
+
 
 @dataclass(frozen=True)
 class Hooks:
@@ -79,25 +84,51 @@ class Hooks:
 
 
 def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks) -> Parts:
-    """Build everything that the configuration names."""
-    parts = wire_sources(loaded, clock, rng, hooks, "")
-    parts.around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected)
-    parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes)))]
-    for lane in parts.lanes:
-        _fill_lane(lane, parts)
+    """Build everything that the configuration names; where that fails, no process of ours is left."""
+    parts = _nothing_yet(loaded, clock, rng)
+    try:
+        _add_links_and_lanes(parts, rng, hooks)
+        parts.around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected)
+        parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes)))]
+        for lane in parts.lanes:
+            _fill_lane(lane, parts)
+        _subscribe(parts)
+    except BaseException:
+        parts.end_brokers()
+        raise
     return parts
 
 
-def wire_sources(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks | None, suffix: str) -> Parts:
-    """Build brokers and sources only. `suffix` sets the client ids apart from the daemon's own."""
-    config = loaded.config
-    parts = Parts(loaded, clock, f"{rng.getrandbits(64):016x}", DeviceTopics(config.device.fleet, loaded.device_id))
+def wire_sources(loaded: Loaded, clock: Clock, rng: random.Random) -> Parts:
+    """Build brokers and sources only, beside a daemon: under client ids of their own, and brokers keep nothing for them afterwards."""
+    parts = _nothing_yet(loaded, clock, rng)
+    try:
+        _add_links_and_lanes(parts, rng, None)
+        _subscribe(parts)
+    except BaseException:
+        parts.end_brokers()
+        raise
+    return parts
+
+
+def _nothing_yet(loaded: Loaded, clock: Clock, rng: random.Random) -> Parts:
+    return Parts(loaded, clock, f"{rng.getrandbits(64):016x}", DeviceTopics(loaded.config.device.fleet, loaded.device_id))
+
+
+def _add_links_and_lanes(parts: Parts, rng: random.Random, hooks: Hooks | None) -> None:
+    config = parts.loaded.config
     for name in sorted(_brokers_used(config)):
-        _add_link(parts, name, rng, hooks, suffix)
+        _add_link(parts, name, rng, hooks)
     parts.lanes = [Lane(options, _make_source(options, parts)) for options in config.pipelines]
+
+
+def _subscribe(parts: Parts) -> None:
+    """Subscribe to what somebody works off: the messages of a lane without a pipeline would stay unacknowledged and stop the others."""
+    for lane in parts.lanes:
+        if isinstance(lane.source, MqttSource) and isinstance(lane.options.source, schema.MqttSource) and not lane.error:
+            parts.inputs[lane.options.source.broker].add(lane.source)
     for name, link in parts.links.items():
         parts.inputs[name].bind(link)
-    return parts
 
 
 def release_of(options: schema.Pipeline, state_dir: Path) -> Release:
@@ -113,8 +144,15 @@ def _fill_lane(lane: Lane, parts: Parts) -> None:
     try:
         lane.release = release_of(lane.options, parts.loaded.state_dir)
         lane.pipeline = build_pipeline(lane.options, lane.release, _sinks(lane, parts), worker.wake, parts.around)
+    except ReleaseFaults as error:
+        more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+        lane.error = PublisherError(error.code, f"{error.faults[0]}{more}", "`edged check` lists every fault")
+        return
     except EdgedError as error:
         lane.error = error
+        return
+    except Exception as error:
+        lane.error = BugError.of("pipeline-bug", error)
         return
     worker.add(lane.pipeline)
     now = parts.clock.mono()
@@ -151,9 +189,7 @@ def _make_output(lane: Lane, options: schema.Output, parts: Parts) -> Output:
 def _make_source(options: schema.Pipeline, parts: Parts) -> Source:
     source = options.source
     if isinstance(source, schema.MqttSource):
-        subscription = MqttSource(source.topic, source.qos)
-        parts.inputs[source.broker].add(subscription)
-        return subscription
+        return MqttSource(source.topic, source.qos)
     if isinstance(source, schema.FileSource):
         return FileSource(source.path, source.follow, parts.clock)
     if isinstance(source, schema.StdinSource):
@@ -171,7 +207,8 @@ def _brokers_used(config: schema.Config) -> set[str]:
     return used
 
 
-def _add_link(parts: Parts, name: str, rng: random.Random, hooks: Hooks | None, suffix: str) -> None:
+def _add_link(parts: Parts, name: str, rng: random.Random, hooks: Hooks | None) -> None:
+    """Make a link; without hooks one for a recording."""
     broker = parts.loaded.config.mqtt[name]
     if broker.url == "embedded":
         embedded = EmbeddedBroker()
@@ -182,13 +219,14 @@ def _add_link(parts: Parts, name: str, rng: random.Random, hooks: Hooks | None, 
     parts.links[name] = Link(
         name,
         broker,
-        f"edged-{parts.topics.fleet}-{parts.topics.device}-{name}{suffix}",
+        f"edged-{parts.topics.fleet}-{parts.topics.device}-{name}{'' if hooks else '-record'}",
         parts.clock,
         rng,
         password=_password(broker),
         on_block=parts.inputs[name].on_block,
         on_connected=main_hooks.on_connected if main_hooks else None,
         will=main_hooks.will if main_hooks else None,
+        keep_session=hooks is not None,
     )
 
 

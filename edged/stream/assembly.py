@@ -25,6 +25,9 @@ from edged.stream.timeline import Timeline
 from edged.stream.windows import Cuts, WindowTable, slot_bytes
 
 RING_BYTES = 64 << 20  # memory for unfinished windows of one pipeline; bounds its streams
+# Windows that go through the model together. Windows that overlap take many times the memory of
+# their message; and a batch that goes on should show that it does.
+CUT_WINDOWS = 64
 UNKNOWN_TOPIC = "unknown-topic"
 TOO_MANY_STREAMS = "too-many-streams"
 
@@ -58,30 +61,34 @@ class Assembly:
         self._reject = reject
         limit = min(max_streams, max(1, RING_BYTES // slot_bytes(given.samples, len(given.channels))))
         self.streams = StreamTable(limit, labels_of, new_state, self._begin)
-        self._windows = WindowTable(given.samples, given.hop or given.samples, len(given.channels))
+        hop = given.hop or given.samples
+        self._windows = WindowTable(given.samples, hop, len(given.channels))
+        self._at_once = CUT_WINDOWS * hop
         self._timeline = Timeline(given.rate_hz, given.gap, given.samples)
 
     def cuts(self, batch: Batch, readings: Readings) -> Iterator[Cuts]:
-        """Give the windows that a batch's readings complete."""
+        """Give the windows that a batch's readings complete, at most CUT_WINDOWS at a time."""
         times = readings.times if readings.times is not None else np.full(len(readings.values), batch.arrival, np.int64)
         topics = batch.topics
         if self._given.kind == "tensor":
             found = self._tensors(batch, readings, times)
         elif readings.labels is None and topics.count(topics[0]) == len(topics):
-            found = self._one_topic(batch, readings.values, times)
+            found = self._one_topic(batch, readings, times)
         else:
             found = self._mixed(batch, readings, times)
         for cut in found:
             if cut is not None:
-                yield cut
+                yield from (cut,) if len(cut.slots) <= CUT_WINDOWS else cut.parts(CUT_WINDOWS)
 
-    def _one_topic(self, batch: Batch, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
+    def _one_topic(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         slot = self.streams.one_slot(batch.topics[0])
         if slot >= 0:
-            yield from self._run(slot, values, times)
+            yield from self._run(slot, readings.values, times)
             return
+        rejected = {each.message for each in readings.rejected}
         for message in range(len(batch.topics)):
-            self._no_stream(batch, slot, message)
+            if message not in rejected:
+                self._no_stream(batch, slot, message)
 
     def _mixed(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Spread readings of several streams."""
@@ -100,9 +107,10 @@ class Assembly:
             yield from self._run(int(slots[first]), values[first:last], times[first:last])
 
     def _slots(self, batch: Batch, readings: Readings) -> NDArray[np.intp]:
-        by_message = self.streams.slots_of(batch.topics, readings.labels)
+        """Give the slot of each message. One that was refused has none: its labels are not known."""
+        rejected = {each.message for each in readings.rejected}
+        by_message = self.streams.slots_of(batch.topics, readings.labels, rejected)
         if by_message.min() < 0:
-            rejected = {each.message for each in readings.rejected}
             for message in np.flatnonzero(by_message < 0).tolist():
                 if message not in rejected:
                     self._no_stream(batch, int(by_message[message]), message)
@@ -127,7 +135,7 @@ class Assembly:
                 yield from self._judge_time(slot, values, times)
                 return
             self._timeline.remember([slot], values[-1:])
-        yield self._windows.push_run(slot, values, times)
+        yield from self._push(slot, values, times)
 
     def _judge_time(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         for piece in self._timeline.pieces(slot, values, times):
@@ -136,9 +144,15 @@ class Assembly:
                 self.streams.streams[slot].state.gap()
                 self._forget(slot)
             self._counters.filled += piece.filled
-            yield self._windows.push_run(slot, piece.values, piece.times)
+            yield from self._push(slot, piece.values, piece.times)
         for reason, count in self._timeline.take_rejected().items():
             self._counters.reject(reason, count)
+
+    def _push(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
+        """Push readings that follow each other, no more at once than complete CUT_WINDOWS windows."""
+        for first in range(0, len(values), self._at_once):
+            last = first + self._at_once
+            yield self._windows.push_run(slot, values[first:last], times[first:last])
 
     def _tensors(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Take each message as one whole input."""

@@ -61,8 +61,7 @@ def build_pipeline(options: schema.Pipeline, release: Release, sinks: list[Sink]
 def labels_reader(source: schema.Source) -> LabelsOf:
     """Give what reads a topic's labels, by the kind of source."""
     if isinstance(source, schema.MqttSource):
-        match = Template(source.topic).match
-        return lambda topic: match(topic.decode("utf-8", "surrogateescape"))
+        return Template(source.topic).labels_of
     if isinstance(source, schema.PipelineSource):
         return PipelineSource.labels_of
     if isinstance(source, schema.FileSource):

@@ -20,7 +20,8 @@ class Counters:
     late_results: int = 0  # results after the pipeline's deadline
     rejected: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
-    last_result_ns: int = 0  # wall time
+    last_result_ns: int = 0  # wall time; 0: none yet
+    last_result_mono: int = 0
     last_output: dict[str, object] = field(default_factory=dict)
 
     def reject(self, reason: str, count: int = 1) -> None:

@@ -31,19 +31,21 @@ class Inbox:
         self.dropped = 0
 
     def put(self, batch: Batch) -> bool:
-        """Take a batch by the policy; False when the inbox is closed. Called by the source's thread."""
+        """Take a batch by the policy; False, and it is not taken, when the inbox is closed. Called by the source's thread."""
         with self._room:
             if self._closed:
                 return False
             if self.waiting + len(batch.topics) > self._queue.size:
                 self._make_room(batch)
+                if self._closed:
+                    return False
             if batch.topics:
                 self._batches.append(batch)
                 self.waiting += len(batch.topics)
             elif batch.done:
                 batch.done()
         self._wake()
-        return not self._closed
+        return True
 
     def take(self) -> Batch | None:
         """Give the oldest batch, or None. Called by the worker."""

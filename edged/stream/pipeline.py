@@ -5,7 +5,8 @@
     decode → assemble windows → infer → judge → deliver
 
 It runs in one worker thread, a batch at a time. Nothing in a batch can stop it: what is
-wrong is counted by reason, sampled to `on_rejected`, and the rest goes on.
+wrong is counted by reason, sampled to `on_rejected`, and the rest goes on. A bug of ours
+costs the batch it shows in.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from edged.clock import Clock
 from edged.config import schema
-from edged.errors import EdgedError
+from edged.errors import BugError, EdgedError
 from edged.histogram import RecentHistogram
 from edged.records import MISSING, Batch, Outgoing, Rejected
 from edged.stream.assembly import Assembly
@@ -68,8 +69,9 @@ class Pipeline:
         self.sinks = sinks
         self.counters = Counters(RecentHistogram(clock.mono()))
         self.inbox = Inbox(options.queue or _default_queue(options.source), wake)
-        self.busy_since = 0  # monotonic ns while a batch is worked on, else 0
+        self.busy_since = 0  # monotonic ns of the last step of the batch that is worked on, 0: there is none
         self.last_error: EdgedError | None = None
+        self.last_error_mono = 0
         self.assembly = Assembly(
             given, event_time, options.max_streams, labels_of, inference.new_state, inference.forget, self.counters, self._reject
         )
@@ -81,7 +83,13 @@ class Pipeline:
 
     def take(self) -> Batch | None:
         """Give the next batch that waits, or None."""
-        return self.inbox.take()
+        if not self.inbox.waiting:
+            return None
+        self.busy_since = self._clock.mono()  # before it leaves the queue: at no time it is in neither
+        batch = self.inbox.take()
+        if batch is None:
+            self.busy_since = 0
+        return batch
 
     def process(self, batch: Batch) -> None:
         """Work one batch off, to its results' delivery."""
@@ -97,9 +105,10 @@ class Pipeline:
                 counters.readings += count
                 for cuts in self.assembly.cuts(batch, readings):
                     self._infer(cuts, batch, began)
-        except EdgedError as error:
-            self.last_error = error
-            counters.drop(error.code, len(batch.payloads))
+        except Exception as error:
+            self.last_error = error if isinstance(error, EdgedError) else BugError.of("pipeline-bug", error)
+            self.last_error_mono = self._clock.mono()
+            counters.drop(self.last_error.code, len(batch.payloads))
         finally:
             self.busy_since = 0
             if batch.done:
@@ -114,7 +123,7 @@ class Pipeline:
     def _infer(self, cuts: Cuts, batch: Batch, began: int) -> None:
         count = len(cuts.windows)
         self.counters.windows += count
-        start = self._clock.mono()
+        start = self.busy_since = self._clock.mono()
         scores = self.inference.scores(cuts.windows, cuts.slots)
         ended = self._clock.mono()
         total = ended - batch.arrival_mono
@@ -137,7 +146,7 @@ class Pipeline:
         counters.results += count
         counters.latency.record_many(total / 1e6, count)
         counters.late_results += count if total > self._deadline_ns else 0
-        counters.last_result_ns = self._clock.wall()
+        counters.last_result_ns, counters.last_result_mono = self._clock.wall(), self._clock.mono()
         counters.last_output = outgoing[-1].result.output
         for sink in self.sinks:
             chosen = wanted(outgoing, sink.when)

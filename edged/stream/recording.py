@@ -18,7 +18,7 @@ import base64
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 
@@ -30,25 +30,32 @@ VERSION = 1
 MAX_LINE = 4 << 20  # a message of the largest size a source takes, in base64, with room
 
 
+# Two of them together still fit 64 bits.
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+
 class Header(msgspec.Struct, rename={"version": "edged-recording"}):
-    """The first line. `started` in nanoseconds since 1970 UTC."""
+    """The first line. `started` since 1970 UTC."""
 
     version: int
-    started: int
+    started: Nanoseconds
     run: str
 
 
 class Entry(msgspec.Struct):
     """One message."""
 
-    at: int
+    at: Nanoseconds
     pipeline: str
     topic: str
     payload: str | None
 
 
 class Recorder:
-    """Appends batches to a file; `deliver_for` gives each pipeline's source its door. Any thread."""
+    """Appends batches to an unbuffered file; `deliver_for` gives each pipeline's source its door. Any thread.
+
+    `error` is what ended it: nothing is taken, nor acknowledged, after a write that failed.
+    """
 
     def __init__(self, file: BinaryIO, clock: Clock, run: str) -> None:
         self._file = file
@@ -58,6 +65,7 @@ class Recorder:
         self._encode = msgspec.json.Encoder().encode
         self.messages = 0
         self.bytes = 0
+        self.error: OSError | None = None
         self._write([Header(VERSION, self._started, run)])
 
     def deliver_for(self, pipeline: str) -> Callable[[Batch], bool]:
@@ -68,7 +76,8 @@ class Recorder:
             pairs = zip(batch.topics, batch.payloads)
             entries = [Entry(at, pipeline, _to_text(topic) or "", _to_text(payload)) for topic, payload in pairs]
             with self._lock:
-                self._write(entries)
+                if not self._try(entries):
+                    return False
                 self.messages += len(entries)
             if batch.done:
                 batch.done()
@@ -76,10 +85,19 @@ class Recorder:
 
         return deliver
 
+    def _try(self, entries: list[Entry]) -> bool:
+        try:
+            if self.error is None:
+                self._write(entries)
+        except OSError as error:
+            self.error = error
+        return self.error is None
+
     def _write(self, lines: list[Header] | list[Entry]) -> None:
-        data = b"".join(self._encode(line) + b"\n" for line in lines)
-        self._file.write(data)
+        data = memoryview(b"".join(self._encode(line) + b"\n" for line in lines))
         self.bytes += len(data)
+        while data:
+            data = data[self._file.write(data) :]
 
 
 def read_header(file: BinaryIO, path: Path) -> Header:
@@ -98,7 +116,7 @@ def batches(file: BinaryIO, header: Header, path: Path) -> Iterator[tuple[str, B
     decode = msgspec.json.Decoder(Entry).decode
     together: list[Entry] = []
     for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 2):
-        if not line.endswith(b"\n"):
+        if not line.endswith(b"\n") and len(line) < MAX_LINE:
             break
         try:
             entry = decode(line)

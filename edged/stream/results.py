@@ -8,7 +8,6 @@ run's own token take the window's place.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import Any
 
@@ -27,7 +26,7 @@ class ResultMaker:
         self._samples = samples
         self._event_time = event_time
         about = "\x00".join((device, pipeline, model.name, str(model.release), "" if event_time else run))
-        self._hash = hashlib.blake2b(about.encode(), digest_size=15)
+        self._hash = hashlib.blake2b(about.encode(), digest_size=12)
 
     def make(
         self, stream: Stream, start: int, end: int, output: dict[str, Any], changed: bool, alarm: bool | None, timing: Timing
@@ -56,7 +55,7 @@ class ResultMaker:
         digest = self._hash.copy()
         what = f"{stream.key}\x00{start}\x00{end}" if self._event_time else f"{stream.key}\x00{stream.results}\x00{end}"
         digest.update(what.encode())
-        return base64.b32encode(digest.digest()).decode().lower()
+        return digest.hexdigest()
 
 
 def timing(queue_ns: int, infer_ns: int, total_ns: int) -> Timing:

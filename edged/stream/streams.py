@@ -7,7 +7,7 @@ that was silent longest, whose unfinished window is lost and counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,10 @@ class StreamTable:
         self._used = np.zeros(limit, np.int64)  # the turn in which a slot was used last
         self._turn = 0
 
-    def slots_of(self, topics: list[bytes], labels: list[Labels] | None) -> NDArray[np.intp]:
+    def slots_of(self, topics: list[bytes], labels: list[Labels] | None, rejected: Container[int] = ()) -> NDArray[np.intp]:
         """Give the slot of each message of a batch; NOT_OURS or NO_ROOM (both negative) where there is none.
+
+        A message in `rejected` begins no stream.
 
         A stream of the same batch is never let go for another: with more new keys in one
         batch than slots, the rest has no room.
@@ -62,6 +64,8 @@ class StreamTable:
         slots = np.array([get(name, _UNKNOWN) for name in names], np.intp)
         self._used[slots[slots >= 0]] = self._turn
         for i in np.flatnonzero(slots == _UNKNOWN).tolist():
+            if i in rejected:
+                continue
             slot = get(names[i], _UNKNOWN)
             slots[i] = slot if slot >= 0 else self._new(names[i], topics[i], labels[i] if labels is not None else ())
         return slots

@@ -64,6 +64,9 @@ class Timeline:
         step = times - last
         fits = (last == NEVER) | ((step > 0) & (step <= self._limit))
         self._last[slots[fits]] = times[fits]
+        if self._late_run:
+            for slot in slots[fits].tolist():
+                self._late_run.pop(slot, None)
         return fits
 
     def run_in_order(self, slot: int, times: NDArray[np.int64]) -> bool:
@@ -76,6 +79,7 @@ class Timeline:
             if step.min() <= 0 or step.max() > self._limit:
                 return False
         self._last[slot] = times[-1]
+        self._late_run.pop(slot, None)
         return True
 
     def remember(self, slots: Iterable[int], newest: NDArray[np.float32]) -> None:
@@ -112,6 +116,7 @@ class Timeline:
             else:
                 anew = True
             self._last[slot] = time
+            self._late_run.pop(slot, None)
         if begin < len(values):
             yield self._piece(slot, values[begin:], times[begin:], anew)
 

@@ -13,6 +13,7 @@ readings later. The table grows by doubling; who gets a slot is decided elsewher
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,12 @@ class Cuts:
     slots: NDArray[np.intp]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
+
+    def parts(self, most: int) -> Iterator[Cuts]:
+        """Give the same windows in pieces of at most `most`."""
+        for first in range(0, len(self.slots), most):
+            part = slice(first, first + most)
+            yield Cuts(self.windows[part], self.slots[part], self.start[part], self.end[part])
 
 
 def slot_bytes(samples: int, channels: int) -> int:

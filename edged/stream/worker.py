@@ -1,7 +1,8 @@
 """The threads that run pipelines: one a CPU that may be used, each pipeline on one of them.
 
 So the order of a pipeline is kept without locks. A worker takes one batch at a time from the
-most urgent pipeline that has one: `safety` before `normal` before `background`.
+most urgent pipeline that has one: `safety` before `normal` before `background`. Pipelines of
+one class take turns.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def add(self, work: Work) -> None:
-        """Take a pipeline; the order within a class is the order of adding."""
+        """Take a pipeline, behind the others of its class."""
         self._work.append(work)
         self._work.sort(key=lambda each: _URGENCY[each.urgency])
 
@@ -61,7 +62,8 @@ class Worker:
         """Work off what waits, up to the deadline; False when something was left."""
         self._stopping = True
         self._wake.set()
-        self._thread.join(deadline_s)
+        if self._thread.ident is not None:
+            self._thread.join(deadline_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -80,5 +82,8 @@ class Worker:
             batch = work.take()
             if batch is not None:
                 work.process(batch)
+                if len(self._work) > 1:
+                    self._work.remove(work)
+                    self.add(work)
                 return True
         return False

@@ -14,7 +14,6 @@ from edged.mqtt.client import Link
 from edged.mqtt.receive import Block
 from edged.mqtt.topics import Template
 from edged.records import Batch
-from edged.stream.streams import Labels
 
 Deliver = Callable[[Batch], bool | None]
 _CACHED_TOPICS = 20_000  # beyond it the cache begins anew, so that hostile topics cannot fill the memory
@@ -28,6 +27,7 @@ class MqttSource:
 
     def __init__(self, template: str, qos: int) -> None:
         self.template = Template(template)
+        self.labels_of = self.template.labels_of
         self.qos = qos
         self._deliver: Deliver | None = None
 
@@ -38,13 +38,6 @@ class MqttSource:
     def stop(self) -> None:
         """Let nothing more through; unacknowledged messages come again after a restart."""
         self._deliver = None
-
-    def labels_of(self, topic: bytes) -> Labels | None:
-        """Give the labels of a topic, None where it is not ours."""
-        try:
-            return self.template.match(topic.decode())
-        except UnicodeDecodeError:
-            return None
 
     def put(self, batch: Batch) -> None:
         """Pass a batch on, or leave it unacknowledged where the source is stopped."""

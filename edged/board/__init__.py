@@ -1,0 +1,1 @@
+"""What kind of board this is (layer 3)."""
