@@ -73,6 +73,10 @@ CASES = {
     "endless deadline": (BROKER + PIPELINE + "deadline_ms = inf\n", (8, "pipelines[0].deadline_ms", "bad-value")),
     "no pipelines": (BROKER, (0, "pipelines", "missing-key")),
     "pipelines as one table": (BROKER + "[pipelines]\n", (3, "pipelines", "bad-value")),
+    "a chain that waits": (
+        BROKER + PIPELINE + second("next", '{ type = "pipeline", name = "pump" }', 'queue = { full = "block" }\n'),
+        (14, "pipelines[1].queue.full", "queue-blocks"),
+    ),
     # brokers
     "no broker for a source": (PIPELINE, (4, "pipelines[0].source.broker", "no-broker")),
     "no broker for the default output": (

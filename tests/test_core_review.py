@@ -141,7 +141,7 @@ def connected(link: Link) -> Link:
 def test_a_message_that_comes_with_the_answer_to_connect_can_be_acknowledged_at_once(make_link: MakeLink) -> None:
     """What waits in a session comes right behind the CONNACK; an acknowledgement lost there holds a place in the broker's window."""
     with Scripted(lambda _: CONNACK + b"\x32\x06\x00\x01t\x00\x07x") as broker:
-        link = make_link(broker.port, on_block=lambda block, connection: link.ack(block.mids, connection))
+        link: Link = make_link(broker.port, on_block=lambda block, connection: link.ack(block.mids, connection))
         link.start()
         until(lambda: b"\x40\x02\x00\x07" in broker.heard[0] if broker.heard else False, "the acknowledgement", lambda: broker.heard)
 
@@ -264,7 +264,7 @@ def test_a_broker_that_closes_each_connection_is_asked_less_and_less_often(make_
         with Scripted(lambda _, answer=answer: answer, keep=1) as broker:  # type: ignore[misc]
             link = make_link(broker.port, version)
             link.start()
-            until(lambda: len(broker.heard) >= 3, "three attempts")  # noqa: B023
+            until(lambda: len(broker.heard) >= 3, "three attempts")
             assert link._backoff.attempts >= 2
             link.stop(0)
 
@@ -459,15 +459,23 @@ def test_what_waits_when_the_daemon_stops_goes_down_the_whole_chain(tmp_path: Pa
     assert counts["up"] == counts["down"] > 1000
 
 
-def test_a_daemon_that_is_stopped_while_it_starts_leaves_nothing_behind(tmp_path: Path, make_daemon: MakeDaemon) -> None:
-    """A password file that is a pipe holds the start up for as long as it takes to stop it."""
-    secret = tmp_path / "password"
-    os.mkfifo(secret)
-    main = f'[mqtt.main]\nurl = "mqtt://127.0.0.1"\nusername = "u"\npassword_file = "{secret}"\n'
-    daemon = make_daemon(main + pipeline("har", on_topic("acc"))).launch()
-    until(daemon.socket.exists, "it starts", daemon.tail)
+def test_a_daemon_that_is_stopped_while_it_starts_ends_cleanly(make_daemon: MakeDaemon) -> None:
+    """A pipe in the place of a file of its state holds the start up for as long as it takes to stop it."""
+    daemon = make_daemon(pipeline("har", '{ type = "stdin" }', outputs='[ { type = "stdout" } ]'))
+    pipe = daemon.folder / "state" / "starts"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    daemon.launch()
+    writer = until(lambda: _open_for_writing(pipe), "it starts", daemon.tail)
     assert daemon.stop() == 0
-    assert not daemon.socket.exists()
+    os.close(writer)
+
+
+def _open_for_writing(pipe: Path) -> int | None:
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # nobody reads it yet
+        return None
 
 
 def test_a_daemon_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -518,7 +526,7 @@ def test_a_recording_that_cannot_begin_leaves_no_file(tmp_path: Path) -> None:
     main = f'[mqtt.main]\nurl = "mqtt://127.0.0.1"\nusername = "u"\npassword_file = "{secret}"\n'
     loaded = _loaded(tmp_path, main + pipeline("har", on_topic("acc")))
     with pytest.raises(EdgedError):
-        record(loaded, tmp_path / "r", SystemClock(), random.Random(7), 0.1, threading.Event(), str)
+        record(loaded, tmp_path / "r", SystemClock(), random.Random(7), 0.1, threading.Event(), lambda _: None)
     assert not (tmp_path / "r").exists()
 
 

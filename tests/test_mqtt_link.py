@@ -229,7 +229,7 @@ def test_a_qos_0_message_that_a_cut_swallows_does_not_stop_the_ones_after_it(
 def test_the_outbox_is_bounded_and_what_it_lets_go_is_counted(broker: Mosquitto, make_link: MakeLink, topic: str) -> None:
     link = make_link(broker.port)
     for i in range(OUTBOX_LIMIT + 25):
-        link.publish(Message(topic, b"%d" % i))
+        link.publish(Message(topic, b"%d" % i, qos=0))
     assert link.waiting == OUTBOX_LIMIT
     assert link.dropped == {"outbox-full": 25}
     with Peer(broker.port, topic) as peer:

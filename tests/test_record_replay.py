@@ -157,12 +157,11 @@ def entry(**changes: object) -> bytes:
 def test_a_cut_last_line_ends_the_recording(make_daemon: MakeDaemon) -> None:
     """As after a power cut while it was written."""
     daemon = make_daemon(pipeline("har", '{ type = "stdin" }', outputs='[ { type = "stdout" } ]'))
-    record(daemon).communicate("\n".join(messages("walking_01")[:391]).encode(), timeout=PATIENCE_S)
+    record(daemon).communicate("\n".join(messages("walking_01")[:390]).encode(), timeout=PATIENCE_S)
     whole = (daemon.folder / "in.rec").read_bytes()
     lines = whole.splitlines(keepends=True)
-    (daemon.folder / "cut.rec").write_bytes(b"".join(lines[:391]) + lines[391][: len(lines[391]) // 2])
-    assert len(parsed(replayed(daemon, "cut.rec"))) == 2
-    assert replayed(daemon, "cut.rec") == replayed(daemon, "in.rec")
+    (daemon.folder / "cut.rec").write_bytes(b"".join(lines[:390]) + lines[390][: len(lines[390]) // 2])
+    assert len(parsed(replayed(daemon, "cut.rec"))) == 1  # the reading that completes the second window was in the cut line
 
 
 HOSTILE = {

@@ -64,6 +64,9 @@ def _check_chains(config: Config, document: Document) -> None:
             known = ", ".join(name for name in index if name != pipeline.name) or "none but this one"
             text = f"there is no pipeline {show(pipeline.source.name)}"
             document.fault(("pipelines", i, "source", "name"), "unknown-pipeline", text, f"pipelines: {known}")
+        if isinstance(pipeline.source, PipelineSource) and pipeline.queue is not None and pipeline.queue.full == "block":
+            text = "would make one pipeline wait for another, which the same thread may have to run"
+            document.fault(("pipelines", i, "queue", "full"), "queue-blocks", text, "let it drop, and make `size` larger")
     in_circle: set[str] = set()
     for name, i in sorted(index.items(), key=lambda item: item[1]):
         circle = _circle(name, next_of)

@@ -460,10 +460,6 @@ class _Client(paho.Client):
             self._reader_of = sock
         try:
             data = sock.recv(READ_SIZE)
-            # And the other way round: brokers keep Nagle's algorithm on, and wait for an ACK that Linux would delay. It falls
-            # back by itself, so it is asked for each time.
-            if hasattr(sock, "setsockopt"):  # paho's wrapper of a websocket has none
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return paho.MQTT_ERR_SUCCESS
         except OSError:
