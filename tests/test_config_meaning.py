@@ -75,7 +75,7 @@ CASES = {
     "pipelines as one table": (BROKER + "[pipelines]\n", (3, "pipelines", "bad-value")),
     "a chain that waits": (
         BROKER + PIPELINE + second("next", '{ type = "pipeline", name = "pump" }', 'queue = { full = "block" }\n'),
-        (14, "pipelines[1].queue.full", "queue-blocks"),
+        (13, "pipelines[1].queue.full", "queue-blocks"),
     ),
     # brokers
     "no broker for a source": (PIPELINE, (4, "pipelines[0].source.broker", "no-broker")),

@@ -19,7 +19,8 @@ from edged.clock import NS, SystemClock, VirtualClock
 from edged.config.load import Loaded, Machine, load_config
 from edged.config.schema import Broker
 from edged.errors import EdgedError
-from edged.mqtt.client import Link, Message, Will
+from edged.mqtt.link import Link
+from edged.mqtt.message import Message, Will
 from edged.mqtt.receive import PublishReader
 from edged.records import Batch, Outgoing
 from edged.service.daemon import Daemon

@@ -18,7 +18,6 @@ from tests.waiting import PATIENCE_S
 
 MOST_LINES = 300
 LONGER: dict[str, str] = {
-    "edged/mqtt/client.py": "the one module that knows paho: link and client share its rules of threads",
     "edged/models/store.py": "one order of writes, which a reader must see whole to believe",
 }
 

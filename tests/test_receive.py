@@ -39,8 +39,10 @@ def read(chunks: list[bytes], limit: int = 1000, version5: bool = False):
 @pytest.mark.parametrize("version5", [False, True])
 def test_a_stream_cut_at_any_two_places_gives_the_same_messages(version5):
     whole = b"".join(
-        [publish(b"a", b"x" * 5, version5=version5), PINGRESP, publish(b"b/c", b"", 0, version5=version5), SUBACK]
-        + [publish(b"d", b"y" * 300, 1, 9, version5), publish(b"big", b"z" * 2000, 1, 11, version5), publish(b"e", b"!", 1, 12, version5)]
+        [
+            *(publish(b"a", b"x" * 5, version5=version5), PINGRESP, publish(b"b/c", b"", 0, version5=version5), SUBACK),
+            *(publish(*each, version5) for each in ((b"d", b"y" * 300, 1, 9), (b"big", b"z" * 2000, 1, 11), (b"e", b"!", 1, 12))),
+        ]
     )
     expected = [(b"a", b"x" * 5, 7), (b"b/c", b"", 0), (b"d", b"y" * 300, 9), (b"big", None, 11), (b"e", b"!", 12)]
     for first in range(0, len(whole), 3):

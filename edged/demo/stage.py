@@ -25,7 +25,8 @@ from edged.demo.sensor import Sensor
 from edged.demo.tally import Scoreboard
 from edged.errors import DaemonUnreachable
 from edged.models.manifest import load_release
-from edged.mqtt.client import Link, Message
+from edged.mqtt.link import Link
+from edged.mqtt.message import Message
 from edged.mqtt.receive import Block
 from edged.mqtt.topics import DeviceTopics
 from edged.service.ask import ask

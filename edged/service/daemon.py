@@ -25,7 +25,7 @@ from edged.clock import NS, Clock
 from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import available
-from edged.mqtt.client import Message
+from edged.mqtt.message import Message
 from edged.mqtt.topics import DeviceTopics
 from edged.service.control import ControlServer
 from edged.service.health import Conditions

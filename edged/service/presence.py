@@ -16,7 +16,7 @@ import msgspec
 from edged import __version__
 from edged.atomic import write_atomic
 from edged.clock import NS, Clock, iso
-from edged.mqtt.client import Message, Will
+from edged.mqtt.message import Message, Will
 from edged.mqtt.topics import DeviceTopics
 
 _STARTS = "starts"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from edged.clock import NS, Clock, iso
-from edged.mqtt.client import Message
+from edged.mqtt.message import Message
 from edged.mqtt.topics import DeviceTopics
 from edged.records import Rejected
 

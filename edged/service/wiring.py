@@ -20,7 +20,8 @@ from edged.errors import BoardError, BugError, EdgedError, PublisherError, Relea
 from edged.histogram import RateMeter
 from edged.models.manifest import Release, load_release
 from edged.models.store import Store
-from edged.mqtt.client import Link, Will
+from edged.mqtt.link import Link
+from edged.mqtt.message import Will
 from edged.mqtt.topics import DeviceTopics
 from edged.records import Rejected
 from edged.service.embedded import EmbeddedBroker

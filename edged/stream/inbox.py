@@ -68,6 +68,10 @@ class Inbox:
     def _make_room(self, batch: Batch) -> None:
         policy = self._queue.full
         if policy == "block":
+            if batch.done:
+                # Its sender waits already: a broker holds back when enough is not acknowledged.
+                # The thread that receives must not: it also sends what makes room.
+                return
             # A batch larger than the whole queue waits for an empty one.
             while not self._closed and self.waiting and self.waiting + len(batch.topics) > self._queue.size:
                 self._room.wait()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edged.mqtt.client import Link, Message
+from edged.mqtt.link import Link
+from edged.mqtt.message import Message
 from edged.mqtt.topics import fill
 from edged.records import Outgoing, Result
 from edged.stream.formats.choose import Format
@@ -31,6 +32,7 @@ class MqttOutput:
 
     def deliver(self, outgoing: list[Outgoing]) -> None:
         """Queue the results in this order; what the outbox lets go is counted by the link."""
+        self._link.wait_for_room()
         binary = self._link.version == "5" and self._format.encode_binary is not None
         for each in outgoing:
             topic = self._topics.get(each.result.key) or self._topic(each.result)

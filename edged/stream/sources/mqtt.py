@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from edged.clock import Clock
-from edged.mqtt.client import Link
+from edged.mqtt.link import Link
 from edged.mqtt.receive import Block
 from edged.mqtt.topics import Template
 from edged.records import Batch
