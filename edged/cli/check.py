@@ -31,7 +31,7 @@ def command(config: str | None, as_json: bool) -> None:
     from edged.cli.settings import load
 
     loaded = load(config)
-    faults = [fault for pipeline in loaded.config.pipelines for fault in _model_faults(loaded, pipeline)]
+    faults = [*_profile_faults(loaded), *(fault for pipeline in loaded.config.pipelines for fault in _model_faults(loaded, pipeline))]
     if as_json:
         click.echo(msgspec.json.encode({"config": str(loaded.path), "faults": faults}))
     elif faults:
@@ -41,6 +41,18 @@ def command(config: str | None, as_json: bool) -> None:
         click.echo(f"{loaded.path}: no faults; {count} pipeline{'s' * (count != 1)}")
     if faults:
         raise SystemExit(3)
+
+
+def _profile_faults(loaded: Loaded) -> list[str]:
+    from edged.board.profile import AUTO, load_profile
+    from edged.errors import OperatorError
+
+    try:
+        if loaded.config.device.profile != AUTO:
+            load_profile(loaded.config.device.profile)
+    except OperatorError as error:
+        return [f"{loaded.path}: device.profile: {error.text}; {error.hint}"]
+    return []
 
 
 def _model_faults(loaded: Loaded, pipeline: Pipeline) -> list[str]:

@@ -42,7 +42,8 @@ class Judge:
         self._conditions = conditions
         self._rejected = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
         self._dropped = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
-        self._outbox = LastHour(parts.clock)
+        self._late = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
+        self._messages = {name: LastHour(parts.clock) for name in parts.links}
 
     def look(self) -> None:
         """Set what holds, clear what is over."""
@@ -64,11 +65,8 @@ class Judge:
                 self._note(code, name, ERROR, f"{link.broker.url}: {state.text}", _BROKER_HINTS[code])
             else:
                 self._conditions.clear(code, name)
-        lost = self._outbox.rise(
-            {f"{each} {reason}": n for each, one in self._parts.links.items() for reason, n in one.dropped.copy().items()}
-        )
-        mine = sum(count for key, count in lost.items() if key.startswith(f"{name} "))
-        self._hold("messages-dropped", name, WARNING, bool(mine), f"{mine:,} messages for the broker were dropped in the last hour")
+        lost = self._messages[name].rise(link.dropped.copy())
+        self._counts("messages-dropped", name, "messages for the broker dropped", lost, "")
 
     def _lane(self, lane: Lane) -> None:
         name, pipeline = lane.options.name, lane.pipeline
@@ -80,6 +78,9 @@ class Judge:
             "readings-rejected", name, "rejected", self._rejected[name].rise(pipeline.counters.rejected.copy()), "see evt/rejected"
         )
         self._counts("dropping", name, "dropped", self._dropped[name].rise(dropped_of(pipeline)), "")
+        late = self._late[name].rise({"late": pipeline.counters.late_results}).get("late", 0)
+        text = f"{late:,} results in the last hour came more than {lane.options.deadline_ms:g} ms after their last reading"
+        self._hold("deadline-missed", name, WARNING, bool(late), text, "lighten the load, or raise deadline_ms")
         busy = pipeline.busy_since
         stuck = bool(busy) and self._parts.clock.mono() - busy > stuck_limit_ns(lane.options)
         self._hold("pipeline-stuck", name, ERROR, stuck, "one batch has been worked on for too long; the model may hang")

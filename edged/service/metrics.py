@@ -57,6 +57,7 @@ def _pipelines(s: Snapshot) -> Iterator[Family]:
     yield "readings_total", "counter", "Readings accepted.", [(label, p.readings) for label, p in each]
     yield "windows_total", "counter", "Windows cut.", [(label, p.windows) for label, p in each]
     yield "results_total", "counter", "Results computed.", [(label, p.results) for label, p in each]
+    yield "late_results_total", "counter", "Results after the pipeline's deadline.", [(label, p.late) for label, p in each]
     yield "rejected_total", "counter", "Refused input, by reason.", [s for label, p in each for s in _by_reason(label, p.rejected)]
     yield "dropped_total", "counter", "Dropped by a limit, by reason.", [s for label, p in each for s in _by_reason(label, p.dropped)]
     yield "latency_seconds", "summary", "Message in to result out, of late.", [s for label, p in each for s in _quantiles(label, p)]

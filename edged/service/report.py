@@ -77,7 +77,7 @@ def pipeline_status(lane: Lane, clock: Clock) -> PipelineStatus:
     status.state = _state(lane, pipeline, clock)
     status.variant, status.engine = model.variant, str(pipeline.inference.build)
     status.messages, status.readings = counters.messages, counters.readings
-    status.windows, status.results = counters.windows, counters.results
+    status.windows, status.results, status.late = counters.windows, counters.results, counters.late_results
     status.rejected = dict(counters.rejected)
     status.dropped = dropped_of(pipeline)
     recent = counters.latency.recent()

@@ -83,6 +83,7 @@ class PipelineStatus(msgspec.Struct):
 
     Counters rise from 0 since the daemon started; `rejected` and `dropped` are by reason.
     `in_rate` (readings) and `out_rate` (results) are per second over the last ten.
+    `late` counts results after the pipeline's deadline.
     `in_place` marks a model that is used from a folder (`model_dir`).
     """
 
@@ -98,6 +99,7 @@ class PipelineStatus(msgspec.Struct):
     readings: int = 0
     windows: int = 0
     results: int = 0
+    late: int = 0
     rejected: dict[str, int] = {}
     dropped: dict[str, int] = {}
     latency_ms: Latency = field(default_factory=Latency)

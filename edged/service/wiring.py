@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edged.board.profile import AUTO, load_profile
 from edged.clock import Clock
 from edged.config import schema
 from edged.config.load import Loaded
@@ -90,7 +91,7 @@ def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks) -> Part
     try:
         _add_links_and_lanes(parts, rng, hooks)
         parts.around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected)
-        parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes)))]
+        parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes), loaded.config.device.profile))]
         for lane in parts.lanes:
             _fill_lane(lane, parts)
         _subscribe(parts)
@@ -240,7 +241,7 @@ def _password(broker: schema.Broker) -> str:
         raise BoardError("password-file", f"cannot read {broker.password_file}: {error}", "check the file's owner and mode") from error
 
 
-def _workers(pipelines: int) -> int:
-    """Grant one worker a CPU, less one for receiving; never more than there are pipelines."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(pipelines, cpus - 1))
+def _workers(pipelines: int, profile: str) -> int:
+    """Grant as many workers as the profile says, else one a CPU, less one for receiving; never more than pipelines."""
+    granted = len(os.sched_getaffinity(0)) - 1 if profile == AUTO else load_profile(profile).compute.workers
+    return max(1, min(pipelines, granted))
