@@ -111,6 +111,10 @@ edged_windows_total{pipeline="notes"} 0
 # TYPE edged_results_total counter
 edged_results_total{pipeline="pump"} 6
 edged_results_total{pipeline="notes"} 0
+# HELP edged_late_results_total Results after the pipeline's deadline.
+# TYPE edged_late_results_total counter
+edged_late_results_total{pipeline="pump"} 0
+edged_late_results_total{pipeline="notes"} 0
 # HELP edged_rejected_total Refused input, by reason.
 # TYPE edged_rejected_total counter
 edged_rejected_total{pipeline="pump",reason="missing-channel acc.z"} 212
