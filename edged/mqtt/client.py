@@ -12,14 +12,16 @@ import ssl
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from struct import Struct
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config.schema import Broker
 from edged.errors import OperatorError
@@ -38,6 +40,8 @@ HURRY_NS = 1_000_000
 HURRY_MESSAGES = 20
 PACE_S = 0.0002
 
+_TAKEN = ReasonCode(PacketTypes.PUBACK)
+_NO_PROPERTIES = Properties(PacketTypes.PUBACK)
 _ACK = Struct(">HH").pack
 _PUBACK = 0x4002  # type 4, remaining length 2
 
@@ -232,6 +236,17 @@ class Client(paho.Client):
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """Note a plain yes to a publish without the objects that paho makes of it: they took a third of the link's time."""
+        packet = self._in_packet["packet"]
+        if cmd != "PUBACK" or len(packet) != 2:
+            return super()._handle_pubackcomp(cmd)
+        mid = packet[0] << 8 | packet[1]
+        with self._out_message_mutex:
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, _TAKEN, _NO_PROPERTIES)
+        return paho.MQTT_ERR_SUCCESS
+
     def _sock_recv(self, bufsize: int) -> bytes:
         """Give paho bytes of the packets that `loop_read` left to it."""
         if not self._pending:
@@ -258,13 +273,21 @@ class Client(paho.Client):
     def _publish_properties(self, message: Message) -> Properties | None:
         if self.protocol_version != "5" or not (message.content_type or message.properties):
             return None
+        if not message.properties:
+            return _content_type(message.content_type)
         properties = Properties(PacketTypes.PUBLISH)
-        if message.content_type:
-            properties.ContentType = message.content_type
-        if message.properties:
-            properties.UserProperty = list(message.properties.items())
-            properties.pack()  # raises here what would else raise at each connection, once paho holds the message
+        properties.ContentType = message.content_type
+        properties.UserProperty = list(message.properties.items())
+        properties.pack()  # raises here what would else raise at each connection, once paho holds the message
         return properties
+
+
+@cache
+def _content_type(name: str) -> Properties:
+    """Give the properties of all messages of one content type; paho only reads them."""
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ContentType = name
+    return properties
 
 
 def _out_packet(data: bytes) -> Any:

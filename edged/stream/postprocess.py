@@ -26,6 +26,7 @@ from edged.stream.smooth import Smoother, make_smoother
 from edged.stream.tasks import make_scorer
 
 SIGNIFICANT = 6
+_FORMAT = f"%.{SIGNIFICANT}g"
 MODEL_NAN = "model-nan"  # the reason by which a window without a verdict is counted as dropped
 
 _Judged = tuple[dict[str, Any], Any, bool | None]  # output, what is told of besides the alarm, alarm
@@ -120,4 +121,4 @@ def make_task(manifest: Manifest) -> Task:
 
 
 def _short(row: NDArray[np.float64]) -> list[float]:
-    return [float(f"{value:.{SIGNIFICANT}g}") for value in row.tolist()]
+    return [float(_FORMAT % value) for value in row.tolist()]
