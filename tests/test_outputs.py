@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -245,19 +246,22 @@ def test_a_disk_that_becomes_read_only_is_said_and_recovered_from(disk: Path) ->
     output.close()
 
 
-@pytest.fixture
-def largest_file() -> Iterator[None]:
-    """Let no file grow beyond 1000 bytes: the kernel writes up to it, then refuses."""
+@contextmanager
+def files_of_at_most_1000_bytes() -> Iterator[None]:
+    """Have the kernel write up to it, then refuse. Not a fixture: pytest's own output may go to a file, and is written before its end."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_write_that_is_cut_within_a_line_is_taken_back_to_the_last_whole_one(path: Path, largest_file: None) -> None:
+def test_a_write_that_is_cut_within_a_line_is_taken_back_to_the_last_whole_one(path: Path) -> None:
     output = FileOutput(path, encode)
     one = len(encode(outgoing(0).result)) + 1
-    output.deliver(batch(0, 8))
+    with files_of_at_most_1000_bytes():
+        output.deliver(batch(0, 8))
     whole = 1000 // one
     assert 0 < whole < 8
     assert 1000 % one, "the cut must be within a line"
@@ -374,14 +378,14 @@ def test_a_slow_reader_is_waited_for_and_gets_everything(blocking: bool) -> None
     os.close(reader)
 
 
-def test_a_redirection_to_a_disk_that_was_full_goes_on_with_a_line_of_its_own(path: Path, largest_file: None) -> None:
+def test_a_redirection_to_a_disk_that_was_full_goes_on_with_a_line_of_its_own(path: Path) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     output = StdoutOutput(encode, fd)
-    output.deliver(batch(0, 8))
-    assert not output.finished
-    assert sum(output.dropped.values()) == 8 - path.read_bytes().count(b"\n")
-    output.deliver(batch(8, 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
+    with files_of_at_most_1000_bytes():
+        output.deliver(batch(0, 8))
+        assert not output.finished
+        assert sum(output.dropped.values()) == 8 - path.read_bytes().count(b"\n")
+        output.deliver(batch(8, 1))
     output.deliver(batch(9, 2))
     assert output.failing is None
     assert ids(b"\n".join(path.read_bytes().splitlines()[-2:]) + b"\n") == [9, 10]
