@@ -9,6 +9,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
@@ -57,7 +58,8 @@ class Peer:
 
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
-        self._client.loop_stop()
+        with suppress(AttributeError):  # paho's thread may end, and be forgotten, between paho's look at it and its join
+            self._client.loop_stop()
 
     def publish(self, topic: str, payload: bytes | str, qos: int = 1, retain: bool = False) -> None:
         """Publish one message, and wait until the broker has it."""

@@ -111,9 +111,6 @@ class Daemon:
 
     def _start(self) -> None:
         parts = self.parts
-        for lane in parts.lanes:
-            if lane.error:
-                _log.error("pipeline-failed", pipeline=lane.options.name, **lane.error.as_dict())
         for worker in parts.workers:
             worker.start()
         for lane in parts.lanes:
@@ -125,6 +122,7 @@ class Daemon:
             self._metrics.start()
         self._life.state = "running"
         _log.info("started", device=parts.topics.device, config=str(parts.loaded.path), pipelines=len(parts.lanes))
+        self._look()
 
     def _tick(self) -> None:
         self._control.poll(TICK_S)
@@ -135,11 +133,12 @@ class Daemon:
                 counters.latency.rotate(now)
                 lane.rates[0].observe(counters.readings, now)
                 lane.rates[1].observe(counters.results, now)
+        self._look()
+
+    def _look(self) -> None:
+        """Judge how everything is; log what is new and what is over."""
         before = {(each.code, each.subject) for each in self._conditions.list()}
         self._judge.look()
-        self._log_changes(before)
-
-    def _log_changes(self, before: set[tuple[str, str]]) -> None:
         held = {(each.code, each.subject): each for each in self._conditions.list()}
         for key, condition in held.items():
             if key not in before:
