@@ -19,6 +19,7 @@ from bench.load import Message, Results, Sender, json_messages, packed_messages
 from bench.parties import EDGED, PACKED, broker, cpu_s, edged, plain, processor, pss_mib, recording
 
 SAMPLES, HOP = 260, 130
+HELP = "usage: python -m bench [--quick] [cpu] [packed] [latency] [keys] [memory] [status]; without names, all of them"
 QUICK = "--quick" in sys.argv
 ROUNDS = 1 if QUICK else 3
 START_MS = 1_700_000_000_000
@@ -177,6 +178,8 @@ BENCHES = {
 
 def main() -> None:
     """Run what the command line names."""
+    if options := {word for word in sys.argv[1:] if word.startswith("-")} - {"--quick"}:
+        sys.exit(HELP if options <= {"-h", "--help"} else f"unknown: {', '.join(sorted(options))}\n{HELP}")
     named = [word for word in sys.argv[1:] if not word.startswith("-")] or list(BENCHES)
     if unknown := set(named) - set(BENCHES):
         sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there is {', '.join(BENCHES)}")

@@ -152,9 +152,11 @@ def test_influx_as_it_stands() -> None:
 
 
 def test_influx_writes_values_each_and_leaves_nested_output_out() -> None:
-    output = {"values": [1.5, float("nan"), 2], "vector": [1.0], "scores": {"a": 1.0}, "score": float("inf"), "fields": None}
+    output = {"values": [1.5, float("nan"), 2], "scores": {"a": 1.0}, "score": float("inf"), "fields": None}
     line = make_format("influx").encode(_result(output=output))
     assert line.split(b" ")[1] == b"release=14i,latency_ms=1.1,v0=1.5,v2=2.0"
+    line = make_format("influx").encode(_result(output={"vector": [0.25, -1.0]}))
+    assert line.split(b" ")[1] == b"release=14i,latency_ms=1.1,v0=0.25,v1=-1.0"
 
 
 def test_influx_labels_do_not_hide_our_own_tags() -> None:

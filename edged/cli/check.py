@@ -31,7 +31,11 @@ def command(config: str | None, as_json: bool) -> None:
     from edged.cli.settings import load
 
     loaded = load(config)
-    faults = [*_profile_faults(loaded), *(fault for pipeline in loaded.config.pipelines for fault in _model_faults(loaded, pipeline))]
+    faults = [
+        *_profile_faults(loaded),
+        *_broker_faults(loaded),
+        *(fault for pipeline in loaded.config.pipelines for fault in _model_faults(loaded, pipeline)),
+    ]
     if as_json:
         click.echo(msgspec.json.encode({"config": str(loaded.path), "faults": faults}))
     elif faults:
@@ -55,20 +59,36 @@ def _profile_faults(loaded: Loaded) -> list[str]:
     return []
 
 
+def _broker_faults(loaded: Loaded) -> list[str]:
+    from importlib.util import find_spec
+
+    embedded = [name for name, broker in loaded.config.mqtt.items() if broker.url == "embedded"]
+    if not embedded or find_spec("iotcore"):
+        return []
+    return [f"{loaded.path}: mqtt.{embedded[0]}.url: the embedded broker is not installed; pip install 'edged[demo]'"]
+
+
 def _model_faults(loaded: Loaded, pipeline: Pipeline) -> list[str]:
-    """Say what is wrong with the release a pipeline would run, one line each."""
+    """Say what is wrong with the release a pipeline would run, one line each: its files are read, no model is run."""
     from pathlib import Path
 
-    from edged.errors import EdgedError, ReleaseFaults
-    from edged.models.manifest import load_release
+    from edged.errors import EdgedError
+    from edged.models.manifest import examine
     from edged.models.store import Store
+    from edged.packing.check import check_graphs
     from edged.stream.build import check_channels
 
     try:
-        release = load_release(Path(pipeline.model_dir)) if pipeline.model_dir else Store(loaded.state_dir).active(pipeline.model)
-        check_channels(pipeline, release.manifest)
-    except ReleaseFaults as error:
-        return [str(fault) for fault in error.faults]
+        if pipeline.model_dir:
+            examined = examine(Path(pipeline.model_dir))
+            check_graphs(examined)
+            faults = sorted(examined.document.faults, key=lambda fault: fault.line)
+            if faults or examined.manifest is None:
+                return [str(fault) for fault in faults]
+            manifest = examined.manifest
+        else:
+            manifest = Store(loaded.state_dir).active(pipeline.model).manifest
+        check_channels(pipeline, manifest)
     except EdgedError as error:
         return [f"{loaded.path}: pipelines.{pipeline.name}: {error.text}" + (f"; {error.hint}" if error.hint else "")]
     return []

@@ -94,12 +94,23 @@ def remove(name: str, release: int, config: str | None, state_dir: str | None) -
 
 
 def _store(config: str | None, state_dir: str | None) -> Store:
+    """Open the store of `state_dir`, else of the configuration, else of a board that has none yet."""
+    import os
     from pathlib import Path
 
     from edged.cli.settings import load
+    from edged.config.defaults import SYSTEM_CONFIG, Machine, default_state_dir
+    from edged.errors import OperatorError
     from edged.models.store import Store
 
-    return Store(Path(state_dir) if state_dir else load(config).state_dir)
+    if state_dir:
+        return Store(Path(state_dir))
+    try:
+        return Store(load(config).state_dir)
+    except OperatorError as error:
+        if error.code != "config-not-found" or config or os.environ.get("EDGED_CONFIG"):
+            raise
+        return Store(default_state_dir(Path("/") / SYSTEM_CONFIG, os.environ, Machine()))
 
 
 def _echo_json(value: Any) -> None:

@@ -65,7 +65,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
         }
         for pipeline in outcome.pipelines
     }
-    return {"messages": outcome.messages, "skipped": outcome.skipped, "pipelines": pipelines}
+    return {"messages": outcome.messages, "skipped": outcome.skipped, "cut_at": outcome.cut_at or None, "pipelines": pipelines}
 
 
 def _tell(outcome: Outcome) -> None:
@@ -76,5 +76,7 @@ def _tell(outcome: Outcome) -> None:
             if counts:
                 line += f", {word} " + ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
         click.echo(line, err=True)
+    if outcome.cut_at:
+        click.echo(f"the recording is cut short in line {outcome.cut_at}; what is before it was replayed", err=True)
     if outcome.skipped:
         click.echo(f"{outcome.skipped:,} messages were of pipelines that this configuration does not have", err=True)

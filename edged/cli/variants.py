@@ -16,7 +16,7 @@ _COLUMNS = (
     Column("WEIGHTS KiB", right=True),
     Column("ARENA KiB", right=True),
     Column("MMAC", right=True),
-    Column("STATE"),
+    Column("STATEFUL"),
 )
 
 

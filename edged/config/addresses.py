@@ -33,7 +33,7 @@ def parse_broker_url(url: str) -> BrokerUrl:
         raise BadAddress("is not a URL", "write it as `mqtt://host:port`, or `mqtts://host:port` with TLS")
     scheme, authority, path, rest = match[1].lower(), match[2], match[3], match[4]
     if scheme not in DEFAULT_PORTS:
-        near = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "http": "ws", "https": "wss"}.get(scheme)
+        near = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "http": "mqtt", "https": "mqtts"}.get(scheme)
         raise BadAddress(f"has the unknown scheme `{scheme}`", f"write `{near}://`" if near else f"one of: {', '.join(DEFAULT_PORTS)}")
     if "@" in authority:
         raise BadAddress("has a user name or password in it", "use the keys `username` and `password_file`")

@@ -50,7 +50,7 @@ class Input(_Base, frozen=True, kw_only=True):
     channels: Annotated[list[str], _about("names; the decoder's channels are matched by order", max_length=4096)] = []
     samples: Annotated[int, _about("readings of one input", ge=1, le=1_000_000)] = 1
     hop: Annotated[int, _about("readings from one window to the next; 0: no windows", ge=0, le=1_000_000)] = 0
-    rate_hz: Annotated[float, _about("nominal readings a second; 0: not known", ge=0, le=1e9)] = 0.0
+    rate_hz: Annotated[float, _about("nominal readings a second; needed for windows: gaps are judged by it", ge=0, le=1e9)] = 0.0
     gap: Annotated[Literal["hold", "interpolate", "void"], _about("what becomes of a window with readings missing")] = "void"
     preprocess: Annotated[list[Op], _about("operations on float32 `[samples, channels]`, in this order")] = []
     stateful: Annotated[bool, _about("the graph keeps variables between calls: one interpreter a stream")] = False

@@ -91,8 +91,11 @@ class Daemon:
 
     @property
     def failed(self) -> bool:
-        """Say whether a pipeline could not be built."""
-        return any(lane.error for lane in self.parts.lanes)
+        """Say whether a run that came to its end by itself did not do all of it: no pipeline, or results not written.
+
+        A stop that was asked for is no failure.
+        """
+        return not self._signals and any(lane.error or _unwritten(lane) for lane in self.parts.lanes)
 
     def run(self) -> None:
         """Run until a signal, or until every source has come to its end."""
@@ -228,6 +231,11 @@ def _is_done(lane: Lane) -> bool:
         return True  # nobody reads it any more, as in `edged run | head`
     ended = lane.source.finished or isinstance(source, schema.PipelineSource)
     return ended and not _has_work(lane)
+
+
+def _unwritten(lane: Lane) -> bool:
+    """Say whether an output let results go, other than one whose reader has gone."""
+    return lane.pipeline is not None and any(sink.output.dropped and not sink.output.finished for sink in lane.pipeline.sinks)
 
 
 def _has_work(lane: Lane) -> bool:

@@ -9,7 +9,7 @@ from edged.errors import EdgedError
 from edged.service.health import Conditions
 from edged.service.report import dropped_of, stuck_limit_ns
 from edged.service.snapshot import ERROR, INFO, WARNING
-from edged.service.wiring import Lane, Parts
+from edged.service.wiring import MAIN, Lane, Parts
 
 _GRACE_NS = 5 * NS  # a broker that closed a connection may be back at once
 _ERROR_NS = 60 * NS  # an error of a pipeline is over when no batch met one for so long
@@ -42,6 +42,7 @@ class Judge:
         self._conditions = conditions
         self._rejected = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
         self._dropped = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
+        self._where_samples_are = f"see {parts.topics.event('rejected')}" if MAIN in parts.links else ""
         self._late = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
         self._messages = {name: LastHour(parts.clock) for name in parts.links}
 
@@ -75,7 +76,7 @@ class Judge:
         if pipeline is None:
             return
         self._counts(
-            "readings-rejected", name, "rejected", self._rejected[name].rise(pipeline.counters.rejected.copy()), "see evt/rejected"
+            "readings-rejected", name, "rejected", self._rejected[name].rise(pipeline.counters.rejected.copy()), self._where_samples_are
         )
         self._counts("dropping", name, "dropped", self._dropped[name].rise(dropped_of(pipeline)), "")
         late = self._late[name].rise({"late": pipeline.counters.late_results}).get("late", 0)
@@ -99,8 +100,8 @@ class Judge:
 
     def _counts(self, code: str, subject: str, what: str, counts: dict[str, int], hint: str) -> None:
         total = sum(counts.values())
-        most = sorted(counts, key=lambda reason: -counts[reason])[:3]
-        text = f"{total:,} {what} in the last hour ({', '.join(most)})"
+        most = sorted(counts, key=lambda reason: -counts[reason])
+        text = f"{total:,} {what} in the last hour ({', '.join(most[:3])}{', …' if len(most) > 3 else ''})"
         self._hold(code, subject, WARNING, bool(total), text, hint)
 
     def _hold(self, code: str, subject: str, severity: str, holds: bool, text: str, hint: str = "") -> None:

@@ -32,6 +32,7 @@ class Outcome:
 
     messages: int
     skipped: int  # messages of pipelines that the configuration does not have
+    cut_at: int  # line where the recording is cut short, 0 where it is whole
     pipelines: list[Pipeline]
 
 
@@ -41,7 +42,7 @@ def rerun(loaded: Loaded, recording: Path, output: Output, progress: Callable[[i
         header = read_header(file, recording)
         clock = VirtualClock(header.started)
         pipelines = _build(loaded, clock, header.run, output)
-        skipped = seen = 0
+        skipped = seen = cut_at = 0
 
         def process(name: str, batch: Batch) -> None:
             nonlocal skipped, seen
@@ -52,11 +53,15 @@ def rerun(loaded: Loaded, recording: Path, output: Output, progress: Callable[[i
                 skipped += len(batch.topics)
             progress(seen)
 
+        def cut(line: int) -> None:
+            nonlocal cut_at
+            cut_at = line
+
         with np.errstate(all="ignore"):  # as in `Worker`
-            messages = replay(file, header, recording, clock, process)
+            messages = replay(file, header, recording, clock, process, cut)
     for pipeline in pipelines.values():
         pipeline.close()
-    return Outcome(messages, skipped, list(pipelines.values()))
+    return Outcome(messages, skipped, cut_at, list(pipelines.values()))
 
 
 def _build(loaded: Loaded, clock: VirtualClock, run: str, output: Output) -> dict[str, Pipeline]:

@@ -100,6 +100,10 @@ class Recorder:
             data = data[self._file.write(data) :]
 
 
+def _pass_over(line: int) -> None:
+    """Say nothing of a cut last line."""
+
+
 def read_header(file: BinaryIO, path: Path) -> Header:
     """Read the first line; OperatorError(`not-a-recording`) where it is none of ours."""
     try:
@@ -111,12 +115,13 @@ def read_header(file: BinaryIO, path: Path) -> Header:
     return header
 
 
-def batches(file: BinaryIO, header: Header, path: Path) -> Iterator[tuple[str, Batch]]:
-    """Give (pipeline, batch) in order. A cut last line, as after a power loss, ends the recording."""
+def batches(file: BinaryIO, header: Header, path: Path, on_cut: Callable[[int], None] = _pass_over) -> Iterator[tuple[str, Batch]]:
+    """Give (pipeline, batch) in order. A cut last line, as after a power loss, ends the recording; `on_cut` gets its number."""
     decode = msgspec.json.Decoder(Entry).decode
     together: list[Entry] = []
     for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 2):
         if not line.endswith(b"\n") and len(line) < MAX_LINE:
+            on_cut(number)
             break
         try:
             entry = decode(line)
@@ -131,10 +136,17 @@ def batches(file: BinaryIO, header: Header, path: Path) -> Iterator[tuple[str, B
         yield together[0].pipeline, _batch(together, header)
 
 
-def replay(file: BinaryIO, header: Header, path: Path, clock: VirtualClock, process: Callable[[str, Batch], None]) -> int:
+def replay(
+    file: BinaryIO,
+    header: Header,
+    path: Path,
+    clock: VirtualClock,
+    process: Callable[[str, Batch], None],
+    on_cut: Callable[[int], None] = _pass_over,
+) -> int:
     """Give each batch to `process` at its own time on `clock`; count the messages."""
     count = 0
-    for pipeline, batch in batches(file, header, path):
+    for pipeline, batch in batches(file, header, path, on_cut):
         clock.set_wall(batch.arrival)
         batch.arrival_mono = clock.mono()
         process(pipeline, batch)

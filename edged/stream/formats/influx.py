@@ -55,7 +55,7 @@ def _fields(result: Result) -> Iterator[tuple[str, str]]:
     if result.alarm is not None:
         yield "alarm", _value(result.alarm)
     for name, value in result.output.items():
-        many = [(f"v{i}", each) for i, each in enumerate(value)] if name == "values" and isinstance(value, list) else [(name, value)]
+        many = [(f"v{i}", each) for i, each in enumerate(value)] if isinstance(value, list) else [(name, value)]
         for field, each in many:
             text = _value(each)
             if text:
