@@ -86,11 +86,14 @@ def bench_packed() -> None:
     single = json_messages(recording(), count, [b"bench/1/vib"], START_MS)
     packed = packed_messages(recording(), count // 5, b"bench/1/vib", 128)
     readings = len(packed) * 128
-    slow, fast = [], []
+    slow, fast, theirs = [], [], []
     for _ in range(ROUNDS):
+        theirs.append(measure(plain, "plain", single, (count - SAMPLES) // HOP + 1))
         slow.append(measure(edged, "edged", single, (count - SAMPLES) // HOP + 1))
         fast.append(measure(lambda port: edged(port, PACKED), "edged", packed, (readings - SAMPLES) // HOP + 1))
     one, many = median(slow).rate, median(fast).rate * 128
+    plainly = median(theirs).rate
+    line("the same, against the plain script", f"plain JSON {plainly:,.0f}/s, packed {many:,.0f} readings/s", many / plainly, "–")
     line(
         "128 packed readings a message",
         f"JSON {one:,.0f} readings/s, packed {many:,.0f} readings/s",
