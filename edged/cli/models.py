@@ -87,10 +87,14 @@ def show(name: str, config: str | None, state_dir: str | None, as_json: bool) ->
 @click.argument("release", type=int)
 @config_option
 @state_option
-def remove(name: str, release: int, config: str | None, state_dir: str | None) -> None:
+@json_option
+def remove(name: str, release: int, config: str | None, state_dir: str | None, as_json: bool) -> None:
     """Remove a release that is not the active one."""
     _store(config, state_dir).remove(name, release)
-    click.echo(f"{name} {release} is removed")
+    if as_json:
+        _echo_json({"removed": {"name": name, "release": release}})
+    else:
+        click.echo(f"{name} {release} is removed")
 
 
 def _store(config: str | None, state_dir: str | None) -> Store:
