@@ -296,3 +296,12 @@ def test_topics_that_are_not_ours_are_counted_and_the_others_are_not_touched(rel
     assert lane.counters.rejected == {"unknown-topic": 2}
     lane.put(("elsewhere", window), ("elsewhere", window))
     assert lane.counters.rejected == {"unknown-topic": 4}
+
+
+def test_more_new_streams_in_one_batch_than_fit_take_turns_and_none_is_refused(release: Path) -> None:
+    lane = Lane(release, JSON, max_streams=3)
+    window = json.dumps({"v": [float(i) for i in range(SAMPLES)]})
+    lane.put(*((f"in/{i}", '{"v": 1}') for i in range(20)), ("in/last", window))
+    assert [each.key for each in lane.kept.results] == ["key=last"]
+    assert lane.counters.rejected == {}
+    assert lane.counters.dropped == {"stream-let-go": 18}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from edged.mqtt.topics import Template
-from edged.stream.streams import NO_ROOM, NOT_OURS, StreamTable
+from edged.stream.streams import NOT_OURS, StreamTable
 
 
 def table(limit: int) -> StreamTable:
@@ -46,13 +46,6 @@ def test_a_hundred_thousand_keys_stay_in_bounds_and_the_silent_one_gives_way():
     assert streams.evicted == 100_000 // 20 * 19 + 1 - 100
     assert streams.streams[streams.one_slot(topic(0))].labels["pump"] == "0"
     assert streams.begun.count(0) == 1, "a stream that speaks in every batch is never let go"
-
-
-def test_more_new_keys_in_one_batch_than_slots_never_share_a_slot():
-    streams = table(3)
-    slots = streams.slots_of([topic(i) for i in range(5)], None)
-    assert slots.tolist() == [0, 1, 2, NO_ROOM, NO_ROOM]
-    assert len(set(slots[slots >= 0].tolist())) == 3
 
 
 def test_the_same_new_key_twice_in_one_batch_is_one_stream():

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edged.models.manifest import Input
 from edged.records import WRONG_LENGTH, Batch, Readings, Rejected
 from edged.stream.counters import Counters
-from edged.stream.streams import NO_ROOM, Labels, StreamTable
+from edged.stream.streams import Labels, StreamTable
 from edged.stream.timeline import Timeline
 from edged.stream.windows import Cuts, WindowTable, slot_bytes
 
@@ -29,7 +29,6 @@ RING_BYTES = 64 << 20  # memory for unfinished windows of one pipeline; bounds i
 # their message; and a batch that goes on should show that it does.
 CUT_WINDOWS = 64
 UNKNOWN_TOPIC = "unknown-topic"
-TOO_MANY_STREAMS = "too-many-streams"
 
 
 class StreamState(Protocol):
@@ -88,7 +87,7 @@ class Assembly:
         rejected = {each.message for each in readings.rejected}
         for message in range(len(batch.topics)):
             if message not in rejected:
-                self._no_stream(batch, slot, message)
+                self._no_stream(batch, message)
 
     def _mixed(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Spread readings of several streams."""
@@ -113,7 +112,7 @@ class Assembly:
         if by_message.min() < 0:
             for message in np.flatnonzero(by_message < 0).tolist():
                 if message not in rejected:
-                    self._no_stream(batch, int(by_message[message]), message)
+                    self._no_stream(batch, message)
         return by_message
 
     def _one_each(self, slots: NDArray[np.intp], values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
@@ -174,5 +173,5 @@ class Assembly:
         self._timeline.reset(slot)
         self._forget(slot)
 
-    def _no_stream(self, batch: Batch, slot: int, message: int) -> None:
-        self._reject(batch, Rejected(message, TOO_MANY_STREAMS if slot == NO_ROOM else UNKNOWN_TOPIC))
+    def _no_stream(self, batch: Batch, message: int) -> None:
+        self._reject(batch, Rejected(message, UNKNOWN_TOPIC))

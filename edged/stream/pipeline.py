@@ -96,15 +96,8 @@ class Pipeline:
         began = self.busy_since = self._clock.mono()
         counters = self.counters
         try:
-            readings = self._decoder.decode(batch.payloads, batch.topics)
-            counters.messages += len(batch.payloads)
-            for rejected in readings.rejected:
-                self._reject(batch, rejected)
-            count = len(readings.values)
-            if count:
-                counters.readings += count
-                for cuts in self.assembly.cuts(batch, readings):
-                    self._infer(cuts, batch, began)
+            for part in _parts(batch, self.assembly.streams.limit):
+                self._work_off(part, began)
         except Exception as error:
             self.last_error = error if isinstance(error, EdgedError) else BugError.of("pipeline-bug", error)
             self.last_error_mono = self._clock.mono()
@@ -119,6 +112,16 @@ class Pipeline:
         for sink in self.sinks:
             sink.output.close()
         self.inference.close()
+
+    def _work_off(self, batch: Batch, began: int) -> None:
+        readings = self._decoder.decode(batch.payloads, batch.topics)
+        self.counters.messages += len(batch.payloads)
+        for rejected in readings.rejected:
+            self._reject(batch, rejected)
+        if len(readings.values):
+            self.counters.readings += len(readings.values)
+            for cuts in self.assembly.cuts(batch, readings):
+                self._infer(cuts, batch, began)
 
     def _infer(self, cuts: Cuts, batch: Batch, began: int) -> None:
         count = len(cuts.windows)
@@ -157,6 +160,15 @@ class Pipeline:
         named = rejected.reason == MISSING and rejected.detail
         self.counters.reject(f"{rejected.reason} {rejected.detail}" if named else rejected.reason)
         self._on_rejected(self.name, batch.topics[rejected.message], batch.payloads[rejected.message], rejected)
+
+
+def _parts(batch: Batch, most: int) -> list[Batch]:
+    """Split a batch so that its messages cannot name more streams at once than there is room for."""
+    count = len(batch.topics)
+    if count <= most:
+        return [batch]
+    cut = (slice(start, start + most) for start in range(0, count, most))
+    return [Batch(batch.topics[each], batch.payloads[each], batch.arrival, batch.arrival_mono) for each in cut]
 
 
 def _default_queue(source: schema.Source) -> schema.Queue:

@@ -18,8 +18,7 @@ Labels = tuple[tuple[str, str], ...]
 Name = bytes | tuple[bytes, Labels]
 
 NOT_OURS = -1
-NO_ROOM = -2
-_UNKNOWN = -3
+_UNKNOWN = -2
 
 
 @dataclass(slots=True)
@@ -51,12 +50,10 @@ class StreamTable:
         self._turn = 0
 
     def slots_of(self, topics: list[bytes], labels: list[Labels] | None, rejected: Container[int] = ()) -> NDArray[np.intp]:
-        """Give the slot of each message of a batch; NOT_OURS or NO_ROOM (both negative) where there is none.
+        """Give the slot of each message of a batch of at most `limit`; a negative one where there is none.
 
-        A message in `rejected` begins no stream.
-
-        A stream of the same batch is never let go for another: with more new keys in one
-        batch than slots, the rest has no room.
+        A message in `rejected` begins no stream. A stream of the same batch is never let go
+        for another: a batch cannot name more of them than there are slots.
         """
         self._turn += 1
         names: list[Name] = topics if labels is None else list(zip(topics, labels))  # type: ignore[assignment]
@@ -90,8 +87,6 @@ class StreamTable:
             self.streams.append(stream)
         else:
             slot = int(self._used.argmin())
-            if self._used[slot] == self._turn:
-                return NO_ROOM
             del self._slots[self.streams[slot].name]
             self.streams[slot] = stream
             self.evicted += 1
