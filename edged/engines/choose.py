@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,26 @@ def open_engine(
     """
     if engine != "tflite":
         raise BoardError("engine-missing", f"engine {engine!r} is not part of this version of edged", "choose a variant for engine tflite")
-    name, interpreter = _first_that_loads(list(RUNTIMES) if prefer is None else [prefer])
+    name, interpreter = _first_that_loads(list(RUNTIMES), path) if prefer is None else _load([prefer], lambda _: "")
     from edged.engines.tflite import TfliteEngine
 
     return TfliteEngine(path, interpreter, _build(name, resolver), threads=threads, stateful=stateful, batching=batching)
 
 
-def _first_that_loads(names: list[str]) -> tuple[str, Any]:
-    """Import the interpreter module of the first runtime that is there and whole."""
+def _first_that_loads(names: list[str], path: Path) -> tuple[str, Any]:
+    """Import the first runtime that is there, whole, and does not crash here over the first model it is given."""
+    from edged.engines.probe import crash_of
+
+    if not path.is_file():
+        return _load(names, lambda _: "")
+    probed = _PROBED_WITH.setdefault("path", path)
+    return _load(names, lambda module: crash_of(module, probed))
+
+
+_PROBED_WITH: dict[str, Path] = {}  # one model is enough to see whether a runtime fits the processor
+
+
+def _load(names: list[str], crash: Callable[[str], str]) -> tuple[str, Any]:
     from edged.engines.chatter import hushed
 
     faults = []
@@ -60,6 +73,9 @@ def _first_that_loads(names: list[str]) -> tuple[str, Any]:
         package, module = RUNTIMES[name]
         if importlib.util.find_spec(module) is None:
             faults.append(f"{package} is not installed")
+            continue
+        if fault := crash(module):
+            faults.append(f"{package} {fault}")
             continue
         try:
             with hushed(f"import {name}"):
