@@ -45,3 +45,20 @@ def test_a_runtime_that_refuses_a_file_has_not_crashed(tmp_path: Path) -> None:
     module = next(module for _, module in choose.RUNTIMES.values() if find_spec(module))
     assert crash_of(module, MODEL) == ""
     assert crash_of(module, broken) == ""
+
+
+def test_a_model_that_crashes_a_runtime_costs_no_other_model_that_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = next(module for _, module in choose.RUNTIMES.values() if find_spec(module))
+    (tmp_path / "touchy_wheel").mkdir()
+    (tmp_path / "touchy_wheel" / "__init__.py").write_text("")
+    dies = 'import os, signal, sys\nif sys.argv[-1].endswith("bad.tflite"):\n    os.kill(os.getpid(), signal.SIGSEGV)\n'
+    (tmp_path / "touchy_wheel" / "interpreter.py").write_text(f"{dies}from {real}.interpreter import *\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(choose, "RUNTIMES", {"touchy": ("touchy-wheel", "touchy_wheel"), **choose.RUNTIMES})
+    bad = tmp_path / "bad.tflite"
+    bad.write_bytes(MODEL.read_bytes())
+    for path, expected in ((bad, False), (MODEL, True)):
+        engine = choose.open_engine(path, "tflite", batching=False)
+        assert (engine.build.package == "touchy-wheel") is expected
+        engine.close()

@@ -53,16 +53,12 @@ def open_engine(
 
 
 def _first_that_loads(names: list[str], path: Path) -> tuple[str, Any]:
-    """Import the first runtime that is there, whole, and does not crash here over the first model it is given."""
+    """Import the first runtime that is there, whole, and does not crash here over this model."""
     from edged.engines.probe import crash_of
 
     if not path.is_file():
         return _load(names, lambda _: "")
-    probed = _PROBED_WITH.setdefault("path", path)
-    return _load(names, lambda module: crash_of(module, probed))
-
-
-_PROBED_WITH: dict[str, Path] = {}  # one model is enough to see whether a runtime fits the processor
+    return _load(names, lambda module: crash_of(module, path))
 
 
 def _load(names: list[str], crash: Callable[[str], str]) -> tuple[str, Any]:

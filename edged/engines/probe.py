@@ -1,7 +1,8 @@
 """Try a runtime in a child process first: a wheel built for another processor kills the process that uses it.
 
 Seen with ai-edge-litert 2.3.0 on an emulated aarch64: a segmentation fault when the interpreter
-is made. The child costs one start of Python for each run of the daemon.
+is made. A forged model can do the same to a sound runtime. The child costs one start of Python
+for each model.
 """
 
 from __future__ import annotations
