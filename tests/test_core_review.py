@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ class Scripted:
     def cut(self) -> None:
         """End the present connection."""
         if self._current is not None:
-            self._current.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the other side may have ended it first
+                self._current.shutdown(socket.SHUT_RDWR)
 
     def send(self, data: bytes) -> None:
         """Say something on the present connection."""
