@@ -1,8 +1,8 @@
 # What a person does with a checkout. Everything is installed into .venv, nothing outside of it
-# but Mosquitto, by `make test` as root.
+# but Mosquitto and systemd, by `make test` as root.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench soak clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
@@ -25,6 +25,9 @@ format: .venv/has-check ## bring all code into the one format
 
 bench: .venv/has-test ## measure the data path beside the plain script; BENCH_ARGS for its options
 	@.venv/bin/python -m bench $(BENCH_ARGS)
+
+soak: .venv/has-test ## prove for minutes that nothing is lost and nothing grows; SOAK_ARGS="--hours 8" for longer
+	@.venv/bin/python -m soak $(SOAK_ARGS)
 
 clean: ## remove what make made: .venv, builds, caches
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

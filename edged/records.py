@@ -36,7 +36,7 @@ class Batch:
 
     `topics[i]` belongs to `payloads[i]`; a payload of None was longer than the source takes.
     `arrival` and `arrival_mono` are clock readings in nanoseconds. `done` is called once,
-    when every message has been worked off; None where nobody waits for it.
+    when every message has been worked off and its results are safe; None where nobody waits for it.
     """
 
     topics: list[bytes]

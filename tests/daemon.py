@@ -55,6 +55,8 @@ class Daemon:
         self.file = folder / "edged.toml"
         self.socket = folder / "s"
         self.process: subprocess.Popen[bytes] | None = None
+        self.module = "edged.cli.main"  # what is run; a test may put something of its own around it
+        self.environ: dict[str, str] = {}
         own = f'[device]\nfleet = "{self.fleet}"\nid = "{device}"\nstate_dir = "{folder / "state"}"\n[control]\nsocket = "{self.socket}"\n'
         main = f'[mqtt.main]\nurl = "mqtt://127.0.0.1:{port}"\n' if port else ""
         self.file.write_text(f'{own}[log]\nformat = "json"\n{main}{config.replace("$FLEET", self.fleet)}')
@@ -80,9 +82,9 @@ class Daemon:
     def launch(self, stdin: Any = subprocess.DEVNULL, stdout: Any = subprocess.DEVNULL) -> Daemon:
         """Start the process, without waiting for anything."""
         with (self.folder / "log").open("ab") as log:
-            command = _command("run", "--config", str(self.file))
+            command = [sys.executable, "-m", self.module, "run", "--config", str(self.file)]
             self.process = subprocess.Popen(
-                command, cwd=self.folder, env=_environment(), stdin=stdin, stdout=stdout, stderr=log, start_new_session=True
+                command, cwd=self.folder, env=_environment(**self.environ), stdin=stdin, stdout=stdout, stderr=log, start_new_session=True
             )
         return self
 

@@ -11,6 +11,7 @@ import msgspec
 from edged.clock import VirtualClock
 from edged.config import schema
 from edged.engines.choose import open_engine
+from edged.hold import Hold
 from edged.models.manifest import load_release
 from edged.records import Batch, Outgoing, Rejected, Result
 from edged.stream.build import Around, build_pipeline
@@ -29,7 +30,7 @@ class Kept:
         self.dropped: dict[str, int] = {}
         self.outgoing: list[Outgoing] = []
 
-    def deliver(self, outgoing: list[Outgoing]) -> None:
+    def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
         self.outgoing += outgoing
 
     def close(self) -> None:

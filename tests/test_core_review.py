@@ -20,6 +20,7 @@ from edged.clock import NS, SystemClock, VirtualClock
 from edged.config.load import Loaded, Machine, load_config
 from edged.config.schema import Broker
 from edged.errors import EdgedError
+from edged.hold import Hold
 from edged.mqtt.link import Link
 from edged.mqtt.message import Message, Will
 from edged.mqtt.receive import PublishReader
@@ -289,7 +290,7 @@ def test_a_refusal_is_as_old_as_the_first_attempt(make_link: MakeLink) -> None:
 class Broken(Kept):
     """An output with a bug."""
 
-    def deliver(self, outgoing: list[Outgoing]) -> None:
+    def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
         raise ZeroDivisionError
 
 
@@ -367,9 +368,9 @@ def test_a_message_with_many_windows_is_worked_off_in_parts(tmp_path: Path) -> N
     sizes: list[int] = []
 
     class Sized(Kept):
-        def deliver(self, outgoing: list[Outgoing]) -> None:
+        def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
             sizes.append(len(outgoing))
-            super().deliver(outgoing)
+            super().deliver(outgoing, hold)
 
     lane = Lane(twice(tmp_path / "m", 1, 4, hop=1), {"type": "packed", "layout": "<f", "channels": ["c0"]})
     lane.pipeline.sinks[0].output = kept = Sized()

@@ -164,7 +164,7 @@ def test_a_signal_stops_it_with_nothing_left_behind(broker: Mosquitto, make_daem
     assert not daemon.logged("stopped-with-work-left")
 
 
-def test_it_stops_although_its_broker_hangs_and_says_what_is_left(make_broker: MakeBroker, make_daemon: MakeDaemon) -> None:
+def test_it_stops_although_its_broker_hangs_and_the_next_start_sends_what_is_left(make_broker: MakeBroker, make_daemon: MakeDaemon) -> None:
     broker = make_broker().start()
     decoder = '{ type = "json", channels = ["x", "y", "z"] }'
     source = '{ type = "file", path = "in.jsonl", follow = true }'
@@ -173,8 +173,13 @@ def test_it_stops_although_its_broker_hangs_and_says_what_is_left(make_broker: M
     (daemon.folder / "in.jsonl").write_text(window_message("walking_01") + "\n")
     daemon.until(lambda status: status["spool"]["results"] == 1, "the result waits for the broker")
     assert daemon.stop() == 0
+    assert daemon.logged("stopped")[-1]["left_on_disk"] == 1
     broker.signal(signal.SIGCONT)
-    assert daemon.logged("stopped-with-work-left")[0]["undelivered"]["main"] >= 1
+    (daemon.folder / "in.jsonl").unlink()
+    with Peer(broker.port, daemon.out("har")) as peer:
+        daemon.start()
+        assert peer.results(daemon.out("har"))[0]["output"]["label"] == "walking"
+        daemon.until(lambda status: status["spool"]["state"] == "empty", "nothing is left")
 
 
 # -- metrics ----------------------------------------------------------------------------------

@@ -22,11 +22,13 @@ LAYERS: dict[str, tuple[int, str]] = {
     "board": (3, "what this board is; must not know what runs on it"),
     "engines": (3, "model runtimes; must not know how models are stored or where data comes from"),
     "models": (3, "releases on disk; must be readable without loading a runtime"),
+    "spool": (3, "results on disk; must not know where they go"),
     "mqtt": (3, "the broker's connection; must not know what a message means"),
     "packing": (4, "checks a release by running it: needs engines and models"),
     "stream": (5, "the data path, which joins all of the above"),
     "service": (6, "the life of the daemon around the data path"),
     "demo": (7, "uses the service as a user would"),
+    "doctor": (7, "looks at the board and the installation from outside"),
     "cli": (8, "what people type; nothing below it writes to a terminal"),
 }
 

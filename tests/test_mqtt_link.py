@@ -18,8 +18,8 @@ from edged.config.schema import Broker
 from edged.mqtt.client import IN_FLIGHT, MESSAGE_LIMIT
 from edged.mqtt.link import Link
 from edged.mqtt.message import Message, Will
-from edged.mqtt.outbox import LIMIT as OUTBOX_LIMIT
 from edged.mqtt.receive import Block
+from edged.mqtt.waiting import LIMIT as OUTBOX_LIMIT
 from tests.broker import Mosquitto, free_port
 from tests.peer import Peer
 from tests.waiting import until

@@ -149,7 +149,8 @@ def test_the_wheel_holds_what_the_demo_needs(wheel: list[str], part: str) -> Non
 
 def test_the_wheel_holds_every_device_profile_and_the_unit(wheel: list[str]) -> None:
     profiles = [f"edged/device_profiles/{path.name}" for path in (REPO / "device_profiles").glob("*.toml")]
-    assert sorted({*profiles, "edged/systemd/edged.service"} - set(wheel)) == []
+    unit = ["edged.service", "edged.sysusers.conf", "edged.tmpfiles.conf", "99-edged.rules", "edged.toml"]
+    assert sorted({*profiles, *(f"edged/systemd/{name}" for name in unit)} - set(wheel)) == []
 
 
 def test_the_wheel_holds_the_licence_and_no_tests(wheel: list[str]) -> None:

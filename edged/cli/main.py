@@ -28,11 +28,13 @@ COMMANDS = {
     "demo": "Try it out: a broker, a sensor and a model on this machine.",
     "status": "Show what runs, how well, and what is wrong.",
     "top": "Show the status live.",
+    "doctor": "Check this board and this installation, and say how to mend what is wrong.",
     "models": "List, show, install and remove models.",
     "pack": "Check a model release and make it ready to install.",
     "bench": "Measure how fast a model runs on this board.",
     "record": "Record what comes from a source into a file.",
     "replay": "Run a recording through a pipeline.",
+    "service": "Install or remove the service that runs edged at every boot.",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from edged.cli.columns import GAP, Cell, Column, clean, fit, painted, table, wide, wrap, wrap_words
 from edged.cli.wording import NOTHING, amount, count, duration
+from edged.service.headline import machine, who
 from edged.service.snapshot import ERROR, WARNING, BrokerStatus, Condition, PipelineStatus, Snapshot
 
 MAX_WIDTH = 100
@@ -37,16 +38,8 @@ def render(snapshot: Snapshot, width: int = MAX_WIDTH, colour: bool = False) -> 
 
 
 def _head(s: Snapshot, width: int, colour: bool) -> list[str]:
-    memory = s.memory
-    parts = [
-        clean(s.device) or "this board",
-        s.fleet.name and f"fleet {clean(s.fleet.name)}",
-        f"{clean(s.state) or 'running'} for {duration(s.uptime_s)}",
-        clean(s.board.name or s.board.profile),
-        "" if s.board.temperature_c is None else f"{s.board.temperature_c:.0f} °C",
-        "" if memory.pss_mib is None else f"memory {memory.pss_mib:,.0f}{f' of {memory.budget_mib:,.0f}' if memory.budget_mib else ''} MiB",
-    ]
-    first, *more = wrap([part for part in parts if part], " · ", width)
+    parts = [clean(part) for part in (*who(s), f"{s.state or 'running'} for {duration(s.uptime_s)}", *machine(s))]
+    first, *more = wrap(parts, " · ", width)
     name = fit(parts[0], width)
     return [painted(name, "bold", colour) + first[len(name) :], *more]
 
@@ -76,6 +69,8 @@ def _spool(s: Snapshot) -> str:
     text = spool.state
     if spool.state not in ("", "empty"):
         text += f", {count(spool.results)} results, {amount(spool.mib)} of {amount(spool.max_mib)} MiB"
+    if spool.drain_left_s is not None:
+        text += f", {amount(spool.drain_rate)}/s, {duration(spool.drain_left_s)} left"
     if sum(spool.dropped.values()):
         text += f", dropped {_reasons(spool.dropped)}"
     return text

@@ -114,6 +114,8 @@ def _no_room(path: str | None) -> str:
 
 def _missing(path: str, is_kind: Callable[[int], bool], noun: str) -> str:
     """Say that there is no such file, or nothing where there is one or nobody can tell."""
+    if path.startswith("/run/credentials/"):  # systemd puts them there while the service runs, and for it alone
+        return ""
     try:
         mode = os.stat(path).st_mode
     except ValueError:  # a NUL

@@ -196,6 +196,7 @@ class Pipeline(_Base, frozen=True):
             "the queue before the pipeline; left out: 1024 messages, and when full a file or stdin waits, other sources drop the oldest"
         ),
     ] = None
+    durable: Annotated[bool, _about("write each result to disk within `spool.commit_ms`, also while the broker takes them")] = False
     max_streams: Annotated[int, _about("stream keys held at once; beyond it the least recently used is let go", ge=1, le=1_000_000)] = 4096
 
 

@@ -58,8 +58,8 @@ class Events(Protocol):
     def subscription_refused(self, reason: str) -> None:
         """Say that the broker refuses a subscription."""
 
-    def published(self, refused: bool) -> None:
-        """Say that one message in flight is over."""
+    def published(self, mid: int, refused: bool) -> None:
+        """Say that the message that was handed over as `mid` is over."""
 
     def received(self, block: Block) -> None:
         """Give messages that came."""
@@ -102,7 +102,7 @@ class Client(paho.Client):
         self.on_connect = self._on_connect_answer
         self.on_subscribe = self._on_subscribe_answer
         self.on_publish = self._on_publish_answer
-        self.on_socket_register_write = _leave_to_loop
+        self.on_socket_register_write = lambda *_: None  # writing is left to the link's thread
         self.connect_timeout = CONNECT_TIMEOUT_S
         self.max_inflight_messages_set(IN_FLIGHT)
         self._websockets = url.scheme in ("ws", "wss")
@@ -140,23 +140,28 @@ class Client(paho.Client):
             time.sleep(PACE_S)
         return True
 
-    def hand_over(self, message: Message) -> bool:
-        """Give paho a message to publish, from any thread; False where it cannot be sent."""
+    def hand_over(self, message: Message) -> int:
+        """Give paho a message to publish, from any thread; its packet identifier, or 0 where it cannot be sent."""
         try:
             info = self.publish(message.topic, message.payload, message.qos, message.retain, self._publish_properties(message))
         except Exception:  # a topic or a property that MQTT does not take: labels from outside stand in them
-            return False
+            return 0
         if info.rc and (message.qos == 0 or info.rc != paho.MQTT_ERR_NO_CONN):  # QoS 1 without a connection stays in flight
-            return False
+            return 0
         if message.qos == 0:
             self._unsure = [*self._unsure[-IN_FLIGHT:], info]
-        return True
+        return info.mid
 
-    def take_lost(self) -> int:
-        """Count QoS 0 messages that the last connection took along: paho lets them go without a word when it connects again."""
-        lost = sum(info.rc == paho.MQTT_ERR_CONN_LOST for info in self._unsure)
+    def take_lost(self) -> list[int]:
+        """Name QoS 0 messages that the last connection took along: paho lets them go without a word when it connects again."""
+        lost = [info.mid for info in self._unsure if info.rc == paho.MQTT_ERR_CONN_LOST]
         self._unsure = []
         return lost
+
+    def hang_up(self) -> None:
+        """End the connection from any thread, without a word to the broker; the next `step` notices."""
+        with suppress(OSError, AttributeError):  # gone, or paho's wrapper for websockets, which only its keep-alive ends
+            self.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
     def send_acks(self, mids: list[int]) -> None:
         """Acknowledge QoS 1 messages, in one write; from any thread.
@@ -267,8 +272,8 @@ class Client(paho.Client):
             if reason.is_failure:
                 self._events.subscription_refused(str(reason))
 
-    def _on_publish_answer(self, _client: Any, _data: Any, _mid: int, reason: Any, _properties: Any) -> None:
-        self._events.published(bool(reason.is_failure))  # refused on MQTT 5 only: 3.1.1 has no word for it
+    def _on_publish_answer(self, _client: Any, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+        self._events.published(mid, bool(reason.is_failure))  # refused on MQTT 5 only: 3.1.1 has no word for it
 
     def _publish_properties(self, message: Message) -> Properties | None:
         if self.protocol_version != "5" or not (message.content_type or message.properties):
@@ -293,7 +298,3 @@ def _content_type(name: str) -> Properties:
 def _out_packet(data: bytes) -> Any:
     """Make what paho keeps of a packet that waits to be written."""
     return {"command": paho.PUBACK, "mid": 0, "qos": 0, "pos": 0, "to_process": len(data), "packet": data, "info": None}
-
-
-def _leave_to_loop(*_: Any) -> None:
-    """Stand in paho's hook for other event loops: writing is left to the link's thread."""

@@ -7,6 +7,7 @@ with jitter and connects again. What the rest of edged sees:
     ack(mids, connection)         their acknowledgement; ignored for an earlier connection
     publish(message)              into a bounded outbox; few are in flight at a time
     wait_for_room()               where more is made than the broker takes
+    outbox                        where messages wait, in memory or on disk
     state                         what `edged status` shows, with the reason in plain words
 
 `version = "auto"` tries MQTT 5 first and 3.1.1 when the broker turns that down.
@@ -30,6 +31,7 @@ from edged.mqtt.outbox import Outbox
 from edged.mqtt.receive import Block
 
 STEADY_NS = 10 * NS  # a connection that ends earlier counts as a failed attempt: waits go on growing
+MUTE_NS = 30 * NS  # a broker that has not acknowledged a message for so long gets a new connection, and it again
 GOOD_BYE_S = 1.0  # for what is still to be written at a stop, and the DISCONNECT
 LOOK_S = 0.005
 
@@ -83,7 +85,7 @@ class Link:
         self._will = will
         self._keep_session = keep_session
         self._subscriptions: dict[str, int] = {}
-        self._outbox = Outbox(self._hand_over)
+        self.outbox = Outbox(self._hand_over, clock)
         self._window = IN_FLIGHT
         self._answered = False  # the broker has answered this connection's CONNECT
         self._began = 0  # monotonic ns, when the present connection began to stand
@@ -102,12 +104,12 @@ class Link:
         self._thread.start()
 
     def publish(self, message: Message) -> None:
-        """Queue a message; may be called from any thread. The oldest gives way when the outbox is full."""
-        self._outbox.put(message)
+        """Queue a message; may be called from any thread. Where there is no disk, the oldest gives way when the outbox is full."""
+        self.outbox.put(message)
 
     def wait_for_room(self) -> None:
         """Hold up, for a bounded time, who publishes more than the broker takes."""
-        self._outbox.wait_for_room()
+        self.outbox.wait_for_room()
 
     def ack(self, mids: list[int], connection: int) -> None:
         """Acknowledge QoS 1 messages of one connection; on a later connection the broker sends them again."""
@@ -115,29 +117,46 @@ class Link:
             self._client.send_acks(mids)
 
     @property
+    def alive(self) -> bool:
+        """Say whether its thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def waiting(self) -> int:
         """Count messages that the broker has not acknowledged yet."""
-        return self._outbox.waiting
+        return self.outbox.waiting
 
     @property
     def dropped(self) -> dict[str, int]:
         """Count by reason the messages that never reached the broker."""
-        return self._outbox.dropped
+        return self.outbox.dropped
 
     @property
     def version(self) -> str:
         """Give the MQTT version in use, `5` or `3.1.1`."""
         return self.state.version
 
+    def look(self) -> None:
+        """Notice a broker that is silent; called now and then. One that goes on being so gets a new connection."""
+        if self.outbox.look() > MUTE_NS:
+            self._client.hang_up()
+
+    def drain(self, deadline_s: float) -> None:
+        """Wait until the broker has what is in memory, up to the deadline; the rest goes to disk, where it may. Nothing is read back."""
+        self.outbox.finish()
+        end = time.monotonic() + deadline_s
+        while self.waiting and self.state.state == "connected" and time.monotonic() < end:
+            time.sleep(LOOK_S)
+        if self.waiting:
+            self.outbox.close()
+
     def stop(self, deadline_s: float = 2.0) -> int:
-        """Wait for the outbox up to the deadline, end the connection; give the number of messages left behind.
+        """Drain, end the connection; give the number of messages that the broker has not acknowledged.
 
         With messages left the connection ends without a DISCONNECT, so that the broker
         publishes the Will: one of them may be the word that this device goes.
         """
-        end = time.monotonic() + deadline_s
-        while self.waiting and self.state.state == "connected" and time.monotonic() < end:
-            time.sleep(LOOK_S)
+        self.drain(deadline_s)
         self._stop.set()
         if not self.waiting:
             self._client.disconnect()  # also wakes the link's thread
@@ -209,22 +228,22 @@ class Link:
 
     def standing(self) -> None:
         """See `Events`."""
-        for _ in range(self._client.take_lost()):
-            self._outbox.over("connection-lost")
+        for mid in self._client.take_lost():
+            self.outbox.unsent(mid)
         self._change("connected", "", "", version=self._client.protocol_version)
         if self._subscriptions:
             self._client.subscribe(list(self._subscriptions.items()))
         if self._on_connected:
             self._on_connected()
-        self._outbox.open(self._window)
+        self.outbox.open(self._window)
 
     def subscription_refused(self, reason: str) -> None:
         """See `Events`."""
         self.state.code, self.state.text = "subscription-refused", f"the broker refuses a subscription: {reason}"
 
-    def published(self, refused: bool) -> None:
+    def published(self, mid: int, refused: bool) -> None:
         """See `Events`."""
-        self._outbox.over("publish-refused" if refused else "")
+        self.outbox.over(mid, "publish-refused" if refused else "")
 
     def received(self, block: Block) -> None:
         """See `Events`."""
@@ -250,14 +269,14 @@ class Link:
             self._client = self._make(self._versions[0])
         self._change("refused", code, text)
 
-    def _hand_over(self, message: Message) -> bool:
+    def _hand_over(self, message: Message) -> int:
         return self._client.hand_over(message)
 
     def _change(self, state: str, code: str, text: str, version: str = "") -> None:
         since = self.state.since if state == self.state.state else self._clock.mono()
         self.state = LinkState(state, since, version or self.state.version, code, text)
         if state != "connected":
-            self._outbox.close()
+            self.outbox.close()
 
     def _make(self, version: str) -> Client:
         return Client(self.broker, self._password, version, self._client_id, self._keep_session, self)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edged.hold import Hold
+
 
 @dataclass(slots=True)
 class Message:
-    """A message to publish. `content_type` and `properties` go out on MQTT 5 only."""
+    """A message to publish. `content_type` and `properties` go out on MQTT 5 only.
+
+    `stream` is not 0 for messages that may wait on disk; those of one stream keep their order.
+    `durable` ones are written there in any case. `hold` is released once, when the message is
+    on disk, acknowledged by the broker, or dropped and counted.
+
+    `row` and `sent` belong to the outbox: where it is on disk (0: it is not), and the monotonic
+    nanoseconds at which it was handed over.
+    """
 
     topic: str
     payload: bytes
@@ -15,6 +25,11 @@ class Message:
     retain: bool = False
     content_type: str = ""
     properties: dict[str, str] | None = None
+    stream: int = 0
+    durable: bool = False
+    hold: Hold | None = None
+    row: int = 0
+    sent: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
 """The daemon's life: start, tick, stop.
 
 The main thread ticks twice a second: it answers the control socket, judges health, feeds the
-rates and looks whether there is still something to do. Signals set a flag only; one that
-comes while the daemon stops forces. Everything else runs in threads of its own, see
-`stream/worker.py` and `mqtt/client.py`.
+rates, feeds the watchdog while the data path progresses, and looks whether there is still
+something to do. Signals set a flag only; one that comes while the daemon stops forces.
+Everything else runs in threads of its own, see `stream/worker.py`, `mqtt/link.py` and
+`spool/writer.py`.
 
-Start order: workers, sources, links, so that no message comes before somebody takes it.
+Start order: workers, sources, spool, links, so that no message comes before somebody takes it.
 Stop order, each with a deadline: sources, workers (they finish what waits, down each chain),
-links (they send what they can), outputs and models.
+links (they send what they can), spool (it takes the rest), outputs and models.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
@@ -28,13 +30,19 @@ from edged.engines.choose import available
 from edged.mqtt.message import Message
 from edged.mqtt.topics import DeviceTopics
 from edged.service.control import ControlServer
+from edged.service.delivery import Delivery
+from edged.service.events import Events
+from edged.service.headline import headline
 from edged.service.health import Conditions
 from edged.service.judge import Judge
 from edged.service.machine import board_name
+from edged.service.notify import Notify
 from edged.service.presence import Presence, birth_of, count_start
+from edged.service.progress import hindrance
 from edged.service.rejects import RejectSampler
 from edged.service.report import Life, snapshot
-from edged.service.snapshot import ERROR, Snapshot
+from edged.service.snapshot import ERROR, INFO, WARNING, Snapshot
+from edged.service.unfinished import Unfinished
 from edged.service.wiring import MAIN, Hooks, Lane, Parts, wire
 
 if TYPE_CHECKING:
@@ -42,7 +50,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.5
 WORKERS_STOP_S = 5.0
-LINKS_STOP_S = 3.0
+STATUS_EVERY_NS = 10 * NS
 DRAIN_S = 0.01
 
 _log = structlog.get_logger()
@@ -64,13 +72,16 @@ class Daemon:
         engines = [str(build) for build in available()]
         birth = birth_of(engines, board_name(), config.device.profile, [pipeline.name for pipeline in config.pipelines])
         self._presence = Presence(topics, starts, clock, birth)
-        self._sampler = RejectSampler(topics, clock, self._publish)
+        self._events = Events(topics, clock, self._publish)
+        self._notify = Notify.from_environment(os.environ)
+        self._hindrance = ""
+        self._next_status = 0
         # The socket first: it also says whether another daemon is running.
         self._control = ControlServer(loaded.socket, {"status": self.snapshot}, clock)
         self._parts: Parts | None = None
         self._metrics: MetricsServer | None = None
         try:
-            self._parts = wire(loaded, clock, rng, Hooks(self._presence.will, self._announce, self._sampler))
+            self._parts = wire(loaded, clock, rng, Hooks(self._presence.will, self._announce, RejectSampler(self._events, clock)))
             if config.metrics.listen:
                 from edged.service.metrics_server import MetricsServer  # costs 7 MiB that few boards spend
 
@@ -81,6 +92,7 @@ class Daemon:
             self._control.close()
             raise
         self._judge = Judge(self._parts, self._conditions)
+        self._unfinished = Unfinished(self._parts, starts)
         self._signals = 0
 
     @property
@@ -88,6 +100,11 @@ class Daemon:
         """Give what this daemon runs."""
         assert self._parts is not None
         return self._parts
+
+    @property
+    def _delivery(self) -> Delivery:
+        assert self.parts.delivery is not None
+        return self.parts.delivery
 
     @property
     def failed(self) -> bool:
@@ -105,6 +122,7 @@ class Daemon:
             self._start()
             while not self._signals and not self._finished():
                 self._tick()
+            self._look()  # what came up since the last tick
         finally:
             self._stop()
 
@@ -114,21 +132,31 @@ class Daemon:
 
     def _start(self) -> None:
         parts = self.parts
+        self._take_up()
         for worker in parts.workers:
             worker.start()
         for lane in parts.lanes:
             if lane.pipeline is not None:
                 lane.source.start(lane.pipeline.inbox.put)
-        for link in parts.links.values():
-            link.start()
+        self._delivery.start()
         if self._metrics:
             self._metrics.start()
         self._life.state = "running"
         _log.info("started", device=parts.topics.device, config=str(parts.loaded.path), pipelines=len(parts.lanes))
         self._look()
+        self._notify.ready(headline(self.snapshot()))
+
+    def _take_up(self) -> None:
+        unfinished = self._unfinished
+        unfinished.take_up()
+        if unfinished.crashed:
+            self._conditions.set("unclean-stop", INFO, "the last run ended without a clean stop; readings of unfinished windows were lost")
+        if unfinished.fault:
+            self._conditions.set("windows-not-kept", WARNING, f"unfinished windows of the last run are lost: {unfinished.fault}")
 
     def _tick(self) -> None:
         self._control.poll(TICK_S)
+        self._unfinished.note()
         now = self._clock.mono()
         for lane in self.parts.lanes:
             if lane.pipeline is not None and lane.rates:
@@ -136,7 +164,21 @@ class Daemon:
                 counters.latency.rotate(now)
                 lane.rates[0].observe(counters.readings, now)
                 lane.rates[1].observe(counters.results, now)
+        self._delivery.look()
         self._look()
+        self._feed_watchdog(now)
+
+    def _feed_watchdog(self, now: int) -> None:
+        """Say that all goes on, where it does: who supervises us ends what does not."""
+        hindered = hindrance(self.parts)
+        if hindered and not self._hindrance:
+            _log.error("no-progress", text=hindered, watchdog_s=self._notify.watchdog_s)
+        self._hindrance = hindered
+        if not hindered:
+            self._notify.alive()
+        if now >= self._next_status:
+            self._next_status = now + STATUS_EVERY_NS
+            self._notify.status(headline(self.snapshot()))
 
     def _look(self) -> None:
         """Judge how everything is; log what is new and what is over."""
@@ -145,10 +187,13 @@ class Daemon:
         held = {(each.code, each.subject): each for each in self._conditions.list()}
         for key, condition in held.items():
             if key not in before:
-                say = _log.error if condition.severity == ERROR else _log.warning
+                say = {ERROR: _log.error, WARNING: _log.warning}.get(condition.severity, _log.info)
                 say(condition.code, subject=condition.subject, text=condition.text, hint=condition.hint)
+                about = {"severity": condition.severity, "text": condition.text, "hint": condition.hint}
+                self._events.tell("health", {"code": condition.code, "subject": condition.subject, "over": False, **about})
         for code, subject in before - held.keys():
             _log.info("over", code=code, subject=subject)
+            self._events.tell("health", {"code": code, "subject": subject, "over": True})
 
     def _finished(self) -> bool:
         """Say whether every source has ended and its messages are worked off."""
@@ -158,10 +203,12 @@ class Daemon:
     def _stop(self) -> None:
         parts = self.parts
         self._life.state = "stopping"
+        self._notify.stopping()
         try:
             stopped = self._stop_lanes()
             self._publish_last()
-            left = {name: link.stop(LINKS_STOP_S) for name, link in parts.links.items()}
+            lost = self._delivery.stop()
+            self._hand_over(stopped)
             for lane in parts.lanes:
                 if lane.pipeline is not None and stopped:
                     lane.pipeline.close()
@@ -170,7 +217,12 @@ class Daemon:
         finally:  # also when a signal forces
             parts.end_brokers()
             self._control.close()
-        self._say_stopped(stopped, left)
+        self._say_stopped(stopped, lost)
+
+    def _hand_over(self, worked_off: bool) -> None:
+        fault = self._unfinished.hand_over(worked_off)
+        if fault:
+            _log.warning("windows-not-kept", text=fault)
 
     def _stop_lanes(self) -> bool:
         """Stop sources and workers; say whether everything was worked off.
@@ -190,12 +242,11 @@ class Daemon:
         lanes = self.parts.lanes
         return any(_has_work(lane) for _ in lanes for lane in lanes)  # see `_finished`
 
-    def _say_stopped(self, workers: bool, left: dict[str, int]) -> None:
-        undelivered = {name: count for name, count in left.items() if count}
-        if undelivered or not workers:
-            _log.warning("stopped-with-work-left", undelivered=undelivered, workers_stopped=workers)
+    def _say_stopped(self, workers: bool, lost: int) -> None:
+        if lost or not workers:
+            _log.warning("stopped-with-work-left", undelivered=lost, workers_stopped=workers)
         results = sum(lane.pipeline.counters.results for lane in self.parts.lanes if lane.pipeline)
-        _log.info("stopped", results=results)
+        _log.info("stopped", results=results, left_on_disk=self._delivery.on_disk)
 
     def _announce(self) -> None:
         for message in self._presence.online():

@@ -7,13 +7,15 @@ from collections import deque
 from edged.clock import NS, Clock
 from edged.errors import EdgedError
 from edged.service.health import Conditions
-from edged.service.report import dropped_of, stuck_limit_ns
+from edged.service.progress import is_stuck
+from edged.service.report import dropped_of
 from edged.service.snapshot import ERROR, INFO, WARNING
 from edged.service.wiring import MAIN, Lane, Parts
 
 _GRACE_NS = 5 * NS  # a broker that closed a connection may be back at once
 _ERROR_NS = 60 * NS  # an error of a pipeline is over when no batch met one for so long
 _MINUTES = 60
+SPOOL = "spool"
 
 
 class LastHour:
@@ -44,6 +46,8 @@ class Judge:
         self._dropped = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
         self._where_samples_are = f"see {parts.topics.event('rejected')}" if MAIN in parts.links else ""
         self._late = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
+        self._lost = LastHour(parts.clock)
+        self._spool_fault = ""
         self._messages = {name: LastHour(parts.clock) for name in parts.links}
 
     def look(self) -> None:
@@ -52,6 +56,7 @@ class Judge:
             self._link(name)
         for lane in self._parts.lanes:
             self._lane(lane)
+        self._spool()
         if self._parts.around:
             for (pipeline, variant), error in self._parts.around.not_loaded.items():
                 self._note(
@@ -66,8 +71,34 @@ class Judge:
                 self._note(code, name, ERROR, f"{link.broker.url}: {state.text}", _BROKER_HINTS[code])
             else:
                 self._conditions.clear(code, name)
+        text = f"{link.broker.url} acknowledges nothing; results go to disk"
+        hint = "is the broker overloaded, or its disk full? edged connects anew now and then"
+        self._hold("broker-mute", name, ERROR, link.outbox.mute, text, hint)
         lost = self._messages[name].rise(link.dropped.copy())
         self._counts("messages-dropped", name, "messages for the broker dropped", lost, "")
+
+    def _spool(self) -> None:
+        delivery = self._parts.delivery
+        if delivery is None or delivery.writer is None:
+            return
+        writer, fault, status = delivery.writer, delivery.writer.fault, delivery.status()
+        if self._spool_fault and self._spool_fault != (fault.code if fault else ""):
+            self._conditions.clear(self._spool_fault, SPOOL)
+        self._spool_fault = fault.code if fault else ""
+        if fault:
+            text = f"results that the broker does not take cannot be written to disk, and wait in memory: {fault.text}"
+            self._note(fault.code, SPOOL, ERROR, text, fault.hint)
+        if writer.moved:
+            moved = writer.moved[-1]
+            lost = "the results in it" if moved.rows is None else f"{moved.rows:,} results"
+            text = f"the spool's file could not be read ({moved.why}) and was moved to {moved.to} with {lost}; a new one was begun"
+            self._note("spool-moved-aside", SPOOL, WARNING, text, "delete it when nobody wants to look into it; check the disk")
+        left = f", about {status.drain_left_s:.0f} s left" if status.drain_left_s else ""
+        text = f"{status.results:,} results from an outage are on their way, {status.drain_rate:,.0f} a second{left}"
+        self._hold("spool-draining", SPOOL, INFO, status.state == "draining", text)
+        text = f"{writer.orphans:,} results on disk are for brokers that are not in the configuration"
+        self._hold("spool-orphans", SPOOL, WARNING, bool(writer.orphans), text, "name the broker as before, until they are out")
+        self._counts("spool-dropping", SPOOL, "results on disk lost", self._lost.rise(writer.dropped.copy()), "")
 
     def _lane(self, lane: Lane) -> None:
         name, pipeline = lane.options.name, lane.pipeline
@@ -82,9 +113,8 @@ class Judge:
         late = self._late[name].rise({"late": pipeline.counters.late_results}).get("late", 0)
         text = f"{late:,} results in the last hour came more than {lane.options.deadline_ms:g} ms after their last reading"
         self._hold("deadline-missed", name, WARNING, bool(late), text, "lighten the load, or raise deadline_ms")
-        busy = pipeline.busy_since
-        stuck = bool(busy) and self._parts.clock.mono() - busy > stuck_limit_ns(lane.options)
-        self._hold("pipeline-stuck", name, ERROR, stuck, "one batch has been worked on for too long; the model may hang")
+        text = "one batch has been worked on for too long; the model may hang"
+        self._hold("pipeline-stuck", name, ERROR, is_stuck(lane, self._parts.clock), text)
         self._hold("source-failing", name, ERROR, bool(lane.source.error), lane.source.error)
         failing = "; ".join(sink.output.failing for sink in pipeline.sinks if sink.output.failing)
         self._hold("output-failing", name, ERROR, bool(failing), failing)

@@ -11,6 +11,7 @@ import numpy as np
 from edged.clock import NS, SystemClock
 from edged.config import schema
 from edged.engines.choose import open_engine
+from edged.hold import Hold
 from edged.models.costs import costs_of_file
 from edged.models.manifest import Release, Variant
 from edged.records import Batch, Outgoing
@@ -110,7 +111,7 @@ class _Encoded:
         self.results = 0
         self._encode = make_format("json").encode
 
-    def deliver(self, outgoing: list[Outgoing]) -> None:
+    def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
         for each in outgoing:
             self._encode(each.result)
         self.results += len(outgoing)

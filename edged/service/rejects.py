@@ -5,15 +5,11 @@ At most one a second for each pipeline: the counters have the number, this has a
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from threading import Lock
 
-import msgspec
-
-from edged.clock import NS, Clock, iso
-from edged.mqtt.message import Message
-from edged.mqtt.topics import DeviceTopics
+from edged.clock import NS, Clock
 from edged.records import Rejected
+from edged.service.events import Events
 
 EXCERPT = 256  # bytes of a refused payload that are shown
 
@@ -21,12 +17,11 @@ EXCERPT = 256  # bytes of a refused payload that are shown
 class RejectSampler:
     """Makes the samples. Called by the worker threads, each for its own pipelines."""
 
-    def __init__(self, topics: DeviceTopics, clock: Clock, publish: Callable[[Message], None]) -> None:
-        self._topic = topics.event("rejected")
+    def __init__(self, events: Events, clock: Clock) -> None:
+        self._events = events
         self._clock = clock
-        self._publish = publish
         self._next: dict[str, int] = {}
-        self._numbers = itertools.count(1)
+        self._lock = Lock()
 
     def __call__(self, pipeline: str, topic: bytes, payload: bytes | None, rejected: Rejected) -> None:
         """Publish one sample, or none when one of this pipeline went out less than a second ago."""
@@ -35,9 +30,6 @@ class RejectSampler:
             return
         self._next[pipeline] = now + NS
         sample = {
-            "v": 1,
-            "number": next(self._numbers),
-            "time": iso(self._clock.wall()),
             "pipeline": pipeline,
             "reason": rejected.reason,
             "detail": rejected.detail,
@@ -45,4 +37,5 @@ class RejectSampler:
             "bytes": None if payload is None else len(payload),
             "payload": None if payload is None else payload[:EXCERPT].decode("utf-8", "replace"),
         }
-        self._publish(Message(self._topic, msgspec.json.encode(sample)))
+        with self._lock:
+            self._events.tell("rejected", sample)

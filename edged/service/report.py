@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from edged import __version__
 from edged.clock import NS, Clock, iso
-from edged.config import schema
 from edged.service.health import Conditions
 from edged.service.machine import board_name, pss_mib, temperature_c
+from edged.service.progress import is_stuck
 from edged.service.snapshot import (
     BoardStatus,
     BrokerStatus,
@@ -28,8 +28,6 @@ from edged.service.snapshot import (
 from edged.service.wiring import Lane, Parts
 from edged.stream.pipeline import Pipeline
 
-STUCK_AT_LEAST_S = 2.0
-
 
 @dataclass
 class Life:
@@ -43,7 +41,6 @@ class Life:
 def snapshot(parts: Parts, life: Life, conditions: Conditions) -> Snapshot:
     """Say how everything is, now."""
     clock, config = parts.clock, parts.loaded.config
-    waiting = sum(link.waiting for link in parts.links.values())
     return Snapshot(
         device=parts.topics.device,
         version=__version__,
@@ -58,7 +55,7 @@ def snapshot(parts: Parts, life: Life, conditions: Conditions) -> Snapshot:
         brokers={name: _broker(parts, name, clock) for name in parts.links},
         pipelines=[pipeline_status(lane, clock) for lane in parts.lanes],
         models=[_model(lane) for lane in parts.lanes if lane.pipeline is not None],
-        spool=SpoolStatus("memory" if waiting else "empty", waiting, dropped=_dropped(parts)),
+        spool=parts.delivery.status() if parts.delivery else SpoolStatus(),
         fleet=FleetStatus(parts.topics.fleet),
         health=conditions.list(),
     )
@@ -103,11 +100,6 @@ def dropped_of(pipeline: Pipeline) -> dict[str, int]:
     return dropped
 
 
-def stuck_limit_ns(options: schema.Pipeline) -> int:
-    """Give how long a batch may take before its pipeline counts as stuck."""
-    return int(max(STUCK_AT_LEAST_S, 5 * options.deadline_ms / 1000) * NS)
-
-
 def in_words(output: dict[str, object]) -> str:
     """Put a result's output in a few words, such as `score 9.7 < 12.3`."""
     if "label" in output:
@@ -123,8 +115,7 @@ def in_words(output: dict[str, object]) -> str:
 
 
 def _state(lane: Lane, pipeline: Pipeline, clock: Clock) -> str:
-    busy = pipeline.busy_since
-    if busy and clock.mono() - busy > stuck_limit_ns(lane.options):
+    if is_stuck(lane, clock):
         return "stuck"
     if lane.source.finished and not pipeline.inbox.waiting:
         return "finished"
@@ -142,14 +133,6 @@ def _model(lane: Lane) -> ModelStatus:
     model = lane.pipeline.inference.model
     in_place = bool(lane.options.model_dir)
     return ModelStatus(model.name, model.release, model.version, "serving", model.variant, model.engine, in_place)
-
-
-def _dropped(parts: Parts) -> dict[str, int]:
-    dropped: dict[str, int] = {}
-    for link in parts.links.values():
-        for reason, count in link.dropped.copy().items():
-            dropped[reason] = dropped.get(reason, 0) + count
-    return dropped
 
 
 def _number(value: object) -> str:

@@ -124,13 +124,19 @@ class ModelStatus(msgspec.Struct):
 
 
 class SpoolStatus(msgspec.Struct):
-    """Results waiting for a broker. `state`: empty | memory | disk | full; `dropped` is by reason."""
+    """Results waiting for a broker. `state`: empty | memory | disk | draining | failing; `dropped` is by reason.
+
+    `results` wait, in memory or on disk, where they take `mib` of `max_mib`. While draining,
+    `drain_rate` a second go out, and the rest takes about `drain_left_s`.
+    """
 
     state: str = ""
     results: int = 0
     mib: float = 0.0
     max_mib: float = 0.0
     oldest_s: float | None = None
+    drain_rate: float = 0.0
+    drain_left_s: float | None = None
     dropped: dict[str, int] = {}
 
 

@@ -25,6 +25,7 @@ from edged.mqtt.link import Link
 from edged.mqtt.message import Will
 from edged.mqtt.topics import DeviceTopics
 from edged.records import Rejected
+from edged.service.delivery import Delivery, make_delivery
 from edged.service.embedded import EmbeddedBroker
 from edged.stream.build import Around, build_pipeline
 from edged.stream.formats.choose import make_format
@@ -69,6 +70,7 @@ class Parts:
     workers: list[Worker] = field(default_factory=list)
     brokers: list[EmbeddedBroker] = field(default_factory=list)
     around: Around | None = None
+    delivery: Delivery | None = None
 
     def end_brokers(self) -> None:
         """End the brokers of our own."""
@@ -90,6 +92,7 @@ def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks) -> Part
     parts = _nothing_yet(loaded, clock, rng)
     try:
         _add_links_and_lanes(parts, rng, hooks)
+        parts.delivery = make_delivery(loaded, parts.links, clock)
         parts.around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected)
         parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes), loaded.config.device.profile))]
         for lane in parts.lanes:
@@ -185,7 +188,7 @@ def _make_output(lane: Lane, options: schema.Output, parts: Parts) -> Output:
         "pipeline": lane.options.name,
         "model": lane.release.manifest.name,
     }
-    return MqttOutput(parts.links[options.broker], options.topic, names, format_, options.qos)
+    return MqttOutput(parts.links[options.broker], options.topic, names, format_, options.qos, lane.options.durable)
 
 
 def _make_source(options: schema.Pipeline, parts: Parts) -> Source:

@@ -7,8 +7,18 @@ the two it stays as it is. So each "on" is followed by an "off" before the next.
 
 from __future__ import annotations
 
+import msgspec
+
 from edged.clock import NS
 from edged.models.schema import Alarm
+
+
+class AlarmMemory(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a later run needs of one stream's alarm: how it stands, since when the score is beyond `on`, when it ended last."""
+
+    on: bool
+    since: int | None
+    ended: int | None
 
 
 class AlarmState:
@@ -43,6 +53,14 @@ class AlarmState:
     def gap(self) -> None:
         """Begin `min_s` anew: what the score was in a gap is not known. An alarm that is on stays on."""
         self._since = None
+
+    def dump(self) -> AlarmMemory:
+        """Give what a later run needs to go on."""
+        return AlarmMemory(self.on, self._since, self._ended)
+
+    def restore(self, memory: AlarmMemory) -> None:
+        """Go on with what `dump` gave."""
+        self.on, self._since, self._ended = memory.on, memory.since, memory.ended
 
     def _forgive_clock(self, now: int) -> None:
         # A clock that is set back by years must not silence the alarm for years.

@@ -6,6 +6,7 @@ Three ways lead through, by what the batch looks like, all with the same outcome
 one stream go as a run, one reading each of many streams goes in one step, and anything else
 is sorted into runs. Messages that are whole inputs (`input.kind = "tensor"`) pass by the
 windows. The cuts come one after the other, so that what a gap resets is reset in between.
+How streams come from one run to the next, says `handover.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ RING_BYTES = 64 << 20  # memory for unfinished windows of one pipeline; bounds i
 # their message; and a batch that goes on should show that it does.
 CUT_WINDOWS = 64
 UNKNOWN_TOPIC = "unknown-topic"
+LET_GO = "stream-let-go"
 
 
 class StreamState(Protocol):
@@ -53,7 +55,7 @@ class Assembly:
         reject: Callable[[Batch, Rejected], None],
     ) -> None:
         """`labels_of` reads a topic; `new_state` makes what postprocessing keeps of a stream; `forget` clears a slot's engine."""
-        self._given = given
+        self.given = given
         self._event_time = event_time
         self._forget = forget
         self._counters = counters
@@ -61,15 +63,15 @@ class Assembly:
         limit = min(max_streams, max(1, RING_BYTES // slot_bytes(given.samples, len(given.channels))))
         self.streams = StreamTable(limit, labels_of, new_state, self._begin)
         hop = given.hop or given.samples
-        self._windows = WindowTable(given.samples, hop, len(given.channels))
+        self.windows = WindowTable(given.samples, hop, len(given.channels))
         self._at_once = CUT_WINDOWS * hop
-        self._timeline = Timeline(given.rate_hz, given.gap, given.samples)
+        self.timeline = Timeline(given.rate_hz, given.gap, given.samples)
 
     def cuts(self, batch: Batch, readings: Readings) -> Iterator[Cuts]:
         """Give the windows that a batch's readings complete, at most CUT_WINDOWS at a time."""
         times = readings.times if readings.times is not None else np.full(len(readings.values), batch.arrival, np.int64)
         topics = batch.topics
-        if self._given.kind == "tensor":
+        if self.given.kind == "tensor":
             found = self._tensors(batch, readings, times)
         elif readings.labels is None and topics.count(topics[0]) == len(topics):
             found = self._one_topic(batch, readings, times)
@@ -118,44 +120,44 @@ class Assembly:
     def _one_each(self, slots: NDArray[np.intp], values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Take one reading of each of several streams."""
         if self._event_time and len(slots):
-            fits = self._timeline.in_order(slots, times)
+            fits = self.timeline.in_order(slots, times)
             for i in np.flatnonzero(~fits).tolist():
                 yield from self._judge_time(int(slots[i]), values[i : i + 1], times[i : i + 1])
             if not fits.all():
                 slots, values, times = slots[fits], values[fits], times[fits]
-            self._timeline.remember(slots, values)
+            self.timeline.remember(slots, values)
         if len(slots):
-            yield self._windows.push_each(slots, values, times)
+            yield self.windows.push_each(slots, values, times)
 
     def _run(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Take readings of one stream, in the order they came."""
         if self._event_time:
-            if not self._timeline.run_in_order(slot, times):
+            if not self.timeline.run_in_order(slot, times):
                 yield from self._judge_time(slot, values, times)
                 return
-            self._timeline.remember([slot], values[-1:])
+            self.timeline.remember([slot], values[-1:])
         yield from self._push(slot, values, times)
 
     def _judge_time(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
-        for piece in self._timeline.pieces(slot, values, times):
+        for piece in self.timeline.pieces(slot, values, times):
             if piece.begin_anew:
-                self._counters.drop("gap", self._windows.reset(slot))
+                self._counters.drop("gap", self.windows.reset(slot))
                 self.streams.streams[slot].state.gap()
                 self._forget(slot)
             self._counters.filled += piece.filled
             yield from self._push(slot, piece.values, piece.times)
-        for reason, count in self._timeline.take_rejected().items():
+        for reason, count in self.timeline.take_rejected().items():
             self._counters.reject(reason, count)
 
     def _push(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Push readings that follow each other, no more at once than complete CUT_WINDOWS windows."""
         for first in range(0, len(values), self._at_once):
             last = first + self._at_once
-            yield self._windows.push_run(slot, values[first:last], times[first:last])
+            yield self.windows.push_run(slot, values[first:last], times[first:last])
 
     def _tensors(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Take each message as one whole input."""
-        samples = self._given.samples
+        samples = self.given.samples
         starts = np.flatnonzero(np.diff(readings.message, prepend=-1))
         lengths = np.diff(starts, append=len(readings.message))
         messages = readings.message[starts]
@@ -169,8 +171,8 @@ class Assembly:
 
     def _begin(self, slot: int) -> None:
         """Give a slot to a new stream."""
-        self._counters.drop("stream-let-go", self._windows.reset(slot))
-        self._timeline.reset(slot)
+        self._counters.drop(LET_GO, self.windows.reset(slot))
+        self.timeline.reset(slot)
         self._forget(slot)
 
     def _no_stream(self, batch: Batch, message: int) -> None:

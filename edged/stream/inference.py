@@ -38,6 +38,11 @@ class Inference:
         self.build = build
         self.model = ModelRef(manifest.name, manifest.version, manifest.release, variant.name, build.engine)
 
+    @property
+    def values(self) -> int:
+        """Give how many numbers the model answers for one window."""
+        return self._engine.output.size
+
     def scores(self, windows: NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """Run windows float32 [n, samples, channels] through model and task; give [n] or [n, k]."""
         inputs = self._chain(windows)

@@ -4,7 +4,7 @@
 
     decode → assemble windows → infer → judge → deliver
 
-It runs in one worker thread, a batch at a time. Nothing in a batch can stop it: what is
+It runs in one worker thread, a batch at a time; the batch is done when its results are safe. Nothing in a batch can stop it: what is
 wrong is counted by reason, sampled to `on_rejected`, and the rest goes on. A bug of ours
 costs the batch it shows in.
 """
@@ -18,10 +18,13 @@ from edged.clock import Clock
 from edged.config import schema
 from edged.errors import BugError, EdgedError
 from edged.histogram import RecentHistogram
+from edged.hold import Hold
 from edged.records import MISSING, Batch, Outgoing, Rejected
 from edged.stream.assembly import Assembly
+from edged.stream.carried import Carried, Identity, identity_of
 from edged.stream.counters import Counters
 from edged.stream.decoders.choose import Decoder
+from edged.stream.handover import dump, restore
 from edged.stream.inbox import Inbox
 from edged.stream.inference import Inference
 from edged.stream.outputs.base import Output, wanted
@@ -95,17 +98,27 @@ class Pipeline:
         """Work one batch off, to its results' delivery."""
         began = self.busy_since = self._clock.mono()
         counters = self.counters
+        hold = Hold(batch.done) if batch.done else None
         try:
             for part in _parts(batch, self.assembly.streams.limit):
-                self._work_off(part, began)
+                self._work_off(part, began, hold)
         except Exception as error:
             self.last_error = error if isinstance(error, EdgedError) else BugError.of("pipeline-bug", error)
             self.last_error_mono = self._clock.mono()
             counters.drop(self.last_error.code, len(batch.payloads))
         finally:
             self.busy_since = 0
-            if batch.done:
-                batch.done()
+            if hold:
+                hold.release()
+
+    def carry(self) -> Carried:
+        """Give what another run needs to go on with unfinished windows; while no batch is worked on."""
+        return dump(self.assembly, self._identity())
+
+    def go_on(self, carried: Carried) -> None:
+        """Go on with what another run left, before the first batch; readings that do not fit any more are counted."""
+        for reason, count in restore(self.assembly, carried, self._identity()).dropped.items():
+            self.counters.drop(reason, count)
 
     def close(self) -> None:
         """Close outputs and model, after the worker has stopped."""
@@ -113,7 +126,10 @@ class Pipeline:
             sink.output.close()
         self.inference.close()
 
-    def _work_off(self, batch: Batch, began: int) -> None:
+    def _identity(self) -> Identity:
+        return identity_of(self.options, self.inference.manifest, self.inference.values)
+
+    def _work_off(self, batch: Batch, began: int, hold: Hold | None) -> None:
         readings = self._decoder.decode(batch.payloads, batch.topics)
         self.counters.messages += len(batch.payloads)
         for rejected in readings.rejected:
@@ -121,9 +137,9 @@ class Pipeline:
         if len(readings.values):
             self.counters.readings += len(readings.values)
             for cuts in self.assembly.cuts(batch, readings):
-                self._infer(cuts, batch, began)
+                self._infer(cuts, batch, began, hold)
 
-    def _infer(self, cuts: Cuts, batch: Batch, began: int) -> None:
+    def _infer(self, cuts: Cuts, batch: Batch, began: int, hold: Hold | None) -> None:
         count = len(cuts.windows)
         self.counters.windows += count
         start = self.busy_since = self._clock.mono()
@@ -142,9 +158,9 @@ class Pipeline:
             made = self._results.make(stream, int(cuts.start[i]), end, verdict.output, verdict.changed, verdict.alarm, took)
             outgoing.append(made)
         if outgoing:
-            self._deliver(outgoing, total)
+            self._deliver(outgoing, total, hold)
 
-    def _deliver(self, outgoing: list[Outgoing], total: int) -> None:
+    def _deliver(self, outgoing: list[Outgoing], total: int, hold: Hold | None) -> None:
         counters, count = self.counters, len(outgoing)
         counters.results += count
         counters.latency.record_many(total / 1e6, count)
@@ -154,7 +170,7 @@ class Pipeline:
         for sink in self.sinks:
             chosen = wanted(outgoing, sink.when)
             if chosen:
-                sink.output.deliver(chosen)
+                sink.output.deliver(chosen, hold)
 
     def _reject(self, batch: Batch, rejected: Rejected) -> None:
         named = rejected.reason == MISSING and rejected.detail

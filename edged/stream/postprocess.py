@@ -17,11 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edged.models.schema import Manifest
-from edged.stream.alarm import AlarmState
+from edged.stream.alarm import AlarmMemory, AlarmState
 from edged.stream.smooth import Smoother, make_smoother
 from edged.stream.tasks import make_scorer
 
@@ -45,6 +46,14 @@ class Verdict:
     alarm: bool | None
 
 
+class Memory(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a later run needs of a stream's State; `scores` is the smoother's."""
+
+    scores: bytes
+    alarm: AlarmMemory | None
+    told: tuple[str | bool | None, bool | None] | None
+
+
 @dataclass(slots=True)
 class State:
     """What one stream remembers between windows."""
@@ -58,6 +67,19 @@ class State:
         self.smoother.clear()
         if self.alarm:
             self.alarm.gap()
+
+    def dump(self) -> Memory:
+        """Give what a later run needs to go on."""
+        return Memory(self.smoother.dump(), self.alarm.dump() if self.alarm else None, self.told)
+
+    def restore(self, memory: Memory, width: int) -> None:
+        """Go on with what `dump` gave, in a new state; ValueError where it is none of a task with rows of `width` scores."""
+        if (self.alarm is None) != (memory.alarm is None):
+            raise ValueError("an alarm where there is none, or none where there is one")
+        self.smoother.restore(memory.scores, width)
+        if self.alarm and memory.alarm:
+            self.alarm.restore(memory.alarm)
+        self.told = memory.told
 
 
 class Task:

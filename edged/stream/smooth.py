@@ -31,6 +31,12 @@ class Smoother(Protocol):
     def clear(self) -> None:
         """Forget all rows."""
 
+    def dump(self) -> bytes:
+        """Give the memory, little-endian."""
+
+    def restore(self, memory: bytes, width: int) -> None:
+        """Go on with what `dump` gave, where nothing was added yet; ValueError where it is no memory of rows of `width` values."""
+
 
 def make_smoother(smooth: Smooth | None) -> Smoother:
     """Make the memory for a new stream."""
@@ -46,6 +52,12 @@ class _Plain:
     def clear(self) -> None:
         pass
 
+    def dump(self) -> bytes:
+        return b""
+
+    def restore(self, memory: bytes, width: int) -> None:
+        _rows(memory, width, 0)
+
 
 class _Mean:
     def __init__(self, windows: int) -> None:
@@ -59,6 +71,12 @@ class _Mean:
 
     def clear(self) -> None:
         self._rows.clear()
+
+    def dump(self) -> bytes:
+        return np.array(self._rows, "<f8").tobytes()
+
+    def restore(self, memory: bytes, width: int) -> None:
+        self._rows.extend(_rows(memory, width, self._rows.maxlen))
 
 
 class _Ewma:
@@ -74,6 +92,13 @@ class _Ewma:
     def clear(self) -> None:
         self._level = None
 
+    def dump(self) -> bytes:
+        return b"" if self._level is None else self._level.astype("<f8").tobytes()
+
+    def restore(self, memory: bytes, width: int) -> None:
+        for row in _rows(memory, width, 1):
+            self._level = row
+
 
 class _Vote:
     def __init__(self, windows: int) -> None:
@@ -88,6 +113,22 @@ class _Vote:
 
     def clear(self) -> None:
         self._votes.clear()
+
+    def dump(self) -> bytes:
+        return np.array(self._votes, "<u4").tobytes()
+
+    def restore(self, memory: bytes, width: int) -> None:
+        votes = np.frombuffer(memory, "<u4").tolist()
+        if len(votes) > (self._votes.maxlen or 0) or any(vote >= width for vote in votes):
+            raise ValueError("votes that do not fit")
+        self._votes.extend(votes)
+
+
+def _rows(memory: bytes, width: int, most: int | None) -> NDArray[np.float64]:
+    rows = np.frombuffer(memory, "<f8").astype(np.float64).reshape(-1, width)
+    if len(rows) > (most or 0) or not np.isfinite(rows).all():
+        raise ValueError("scores that do not fit")
+    return rows
 
 
 _SMOOTHERS: dict[str, Callable[[int], Smoother]] = {"mean": _Mean, "ewma": _Ewma, "vote": _Vote}

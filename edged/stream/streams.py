@@ -7,7 +7,7 @@ that was silent longest, whose unfinished window is lost and counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,26 @@ class StreamTable:
             return self._new(topic, topic, ())
         self._used[slot] = self._turn
         return slot
+
+    def turns(self) -> list[int]:
+        """Give the turn in which each stream was used last, by slot: the least is the next to be let go."""
+        return self._used[: len(self.streams)].tolist()
+
+    def restore(self, names: Sequence[Name], turns: Sequence[int]) -> None:
+        """Hold streams again, at most `limit`, in a table that has none; ValueError for names that are not ours or there twice."""
+        for name in names:
+            topic, labels = (name, ()) if isinstance(name, bytes) else name
+            if name in self._slots or self._new(name, topic, labels) == NOT_OURS:
+                raise ValueError("a stream that this pipeline cannot have")
+        if names:
+            # Only the order of turns counts; beginning with them anew keeps it whatever the numbers are.
+            self._used[: len(names)] = np.unique(np.array(turns, np.int64), return_inverse=True)[1]
+            self._turn = len(names)
+
+    def clear(self) -> None:
+        """Hold no stream any more."""
+        self.streams.clear()
+        self._slots.clear()
 
     def _new(self, name: Name, topic: bytes, labels: Labels) -> int:
         levels = self._labels_of(topic)

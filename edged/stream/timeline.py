@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,19 @@ class Piece:
     times: NDArray[np.int64]
     begin_anew: bool
     filled: int = 0
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a later run needs of one stream's time.
+
+    last       time of the last reading, NEVER before the first
+    late_run   late readings in a row since then
+    value      the last reading, float32 little-endian, where a gap may have to be filled from it
+    """
+
+    last: Annotated[int, msgspec.Meta(ge=NEVER, le=np.iinfo(np.int64).max)]
+    late_run: Annotated[int, msgspec.Meta(ge=0)]
+    value: bytes
 
 
 class Timeline:
@@ -57,6 +72,24 @@ class Timeline:
         self._last[slot] = NEVER
         self._late_run.pop(slot, None)
         self._last_value.pop(slot, None)
+
+    def dump(self, slot: int) -> Mark:
+        """Give what a later run needs to go on with a slot."""
+        value = self._last_value.get(slot)
+        return Mark(int(self._last[slot]), self._late_run.get(slot, 0), b"" if value is None else value.astype("<f4").tobytes())
+
+    def restore(self, slot: int, mark: Mark, channels: int) -> None:
+        """Go on with what `dump` gave, in a slot that was reset; ValueError where it does not fit streams of so many channels."""
+        value = np.frombuffer(mark.value, "<f4").astype(np.float32)
+        if len(value) not in ((0,) if self._gap == "void" else (0, channels)) or not np.isfinite(value).all():
+            raise ValueError("a last reading that does not fit")
+        if mark.late_run > self._patience:
+            raise ValueError("more late readings than are waited for")
+        self._last[slot] = mark.last
+        if mark.late_run:
+            self._late_run[slot] = mark.late_run
+        if len(value):
+            self._last_value[slot] = value
 
     def in_order(self, slots: NDArray[np.intp], times: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say for one reading of each of several streams whether it simply follows; those that do are noted."""
@@ -139,8 +172,11 @@ class Timeline:
         missing = round((time - last) / self._period) - 1
         if self._gap == "void" or before is None or not 0 < missing <= self._patience:
             return None
-        share = (np.arange(1, missing + 1) / (missing + 1)).astype(np.float32)[:, None]
-        values = before + share * (value - before) if self._gap == "interpolate" else np.repeat(before[None], missing, axis=0)
+        values = np.repeat(before[None], missing, axis=0)
+        if self._gap == "interpolate":
+            share = (np.arange(1, missing + 1) / (missing + 1))[:, None]
+            # In float64: the difference of two large readings is beyond float32.
+            values = before + share * (value - before.astype(np.float64))
         times = last + (np.arange(1, missing + 1) * ((time - last) / (missing + 1))).astype(np.int64)
         return Piece(values.astype(np.float32, copy=False), times, False, filled=missing)
 

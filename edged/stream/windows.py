@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +45,20 @@ class Cuts:
             yield Cuts(self.windows[part], self.slots[part], self.start[part], self.end[part])
 
 
+class Tail(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a later run needs of one stream's unfinished window.
+
+    need            readings until the next window is complete
+    cut             whether the stream had a window before
+    values, times   its last readings, as far as that window needs them: float32 and int64, little-endian
+    """
+
+    need: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    cut: bool
+    values: bytes
+    times: bytes
+
+
 def slot_bytes(samples: int, channels: int) -> int:
     """Give the memory of one stream's slot, in bytes."""
     return 2 * samples * (4 * channels + 8)
@@ -64,11 +80,44 @@ class WindowTable:
     def reset(self, slot: int) -> int:
         """Begin a slot anew; give the number of readings that were in no window yet."""
         self._grow(slot + 1)
-        position = int(self._position[slot])
-        lost = position if position < self.samples else self.hop - int(self._need[slot])
+        lost = self.unfinished(slot)
         self._position[slot] = 0
         self._need[slot] = self.samples
         return lost
+
+    def unfinished(self, slot: int) -> int:
+        """Count the readings of a slot that were in no window yet."""
+        position = int(self._position[slot])
+        return position if position < self.samples else self.hop - int(self._need[slot])
+
+    def all_unfinished(self) -> int:
+        """Count the readings of all slots that were in no window yet."""
+        # `need` first: where the table grows just now, there are as many positions, or more.
+        need = self._need
+        position = self._position[: len(need)]
+        return int(np.where(position < self.samples, position, self.hop - need).sum())
+
+    def dump(self, slot: int) -> Tail:
+        """Give what a later run needs to go on with a slot."""
+        need, position = int(self._need[slot]), int(self._position[slot])
+        tail = slice(position - max(0, self.samples - need), position)
+        values, times = self._values[slot, tail].astype("<f4"), self._times[slot, tail].astype("<i8")
+        return Tail(need, position >= self.samples, values.tobytes(), times.tobytes())
+
+    def restore(self, slot: int, tail: Tail) -> None:
+        """Go on with what `dump` gave, in a slot that was reset; ValueError where it is no tail of this table's windows."""
+        values, times = np.frombuffer(tail.values, "<f4"), np.frombuffer(tail.times, "<i8")
+        count = max(0, self.samples - tail.need)
+        if tail.need > (self.hop if tail.cut else self.samples) or len(times) != count or len(values) != count * self.channels:
+            raise ValueError("an unfinished window of another size")
+        if not np.isfinite(values).all():
+            raise ValueError("a reading that is not finite")
+        # Where there was a window, it stands before the tail: nobody needs it again, but it counts as there.
+        position = self.samples if tail.cut else count
+        self._values[slot, position - count : position] = values.reshape(count, self.channels)
+        self._times[slot, position - count : position] = times
+        self._position[slot] = position
+        self._need[slot] = tail.need
 
     def push_run(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Cuts | None:
         """Append readings [n, channels] of one stream, n >= 1; give the windows they complete."""

@@ -50,6 +50,11 @@ class Worker:
         """Count the pipelines of this worker."""
         return len(self._work)
 
+    @property
+    def alive(self) -> bool:
+        """Say whether its thread runs."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """Say that a pipeline has a batch."""
         self._wake.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from edged.hold import Hold
 from edged.records import Outgoing, Result
 
 Encode = Callable[[Result], bytes]  # one result in the output's format, without a newline at its end
@@ -22,8 +23,11 @@ class Output(Protocol):
     failing: str | None
     finished: bool
 
-    def deliver(self, outgoing: list[Outgoing]) -> None:
-        """Deliver results in this order, or count them; never raises for what the other side does."""
+    def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
+        """Deliver results in this order, or count them; never raises for what the other side does.
+
+        `hold` is taken for each result that is not safe yet when this returns.
+        """
 
     def close(self) -> None:
         """Let go of what is held open. Nothing may be delivered after it."""

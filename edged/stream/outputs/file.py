@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edged.hold import Hold
 from edged.records import Outgoing
 from edged.stream.outputs.base import Encode
 from edged.stream.outputs.writing import Written, reason_of, write_lines
@@ -32,7 +33,7 @@ class FileOutput:
         self._encode = encode
         self._fd = -1
 
-    def deliver(self, outgoing: list[Outgoing]) -> None:
+    def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
         """Append the results; those that cannot be written are in `dropped`."""
         lines = [self._encode(each.result) + b"\n" for each in outgoing]
         try:

@@ -6,6 +6,7 @@ output is `finished`: the pipeline may end, and later results are counted as dro
 
 from __future__ import annotations
 
+from edged.hold import Hold
 from edged.records import Outgoing
 from edged.stream.outputs.base import Encode
 from edged.stream.outputs.writing import Written, reason_of, write_lines
@@ -24,7 +25,7 @@ class StdoutOutput:
         self._fd = fd
         self._in_line = False  # a full disk behind a redirection cut a line
 
-    def deliver(self, outgoing: list[Outgoing]) -> None:
+    def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
         """Write the results; those that cannot be written are in `dropped`."""
         if self.finished:
             self._drop(GONE, len(outgoing))

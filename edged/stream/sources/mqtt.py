@@ -1,15 +1,17 @@
 """Messages from a broker: a block of many goes to the pipelines that asked for their topics.
 
 One `MqttInput` serves all sources on one link. A block's messages are acknowledged when
-every pipeline that got some of them has worked them off.
+every pipeline that got some of them has worked them off, and its results are safe: on disk, or
+acknowledged by the broker they went to.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from edged.clock import Clock
+from edged.hold import Hold
+from edged.mqtt.acks import Acks
 from edged.mqtt.link import Link
 from edged.mqtt.receive import Block
 from edged.mqtt.topics import Template
@@ -52,7 +54,7 @@ class MqttInput:
         self._clock = clock
         self._sources: list[MqttSource] = []
         self._routes: dict[bytes, tuple[int, ...]] = {}
-        self._link: Link | None = None
+        self._acks: Acks | None = None
         self.unasked = 0  # messages whose topic no pipeline asked for
 
     def add(self, source: MqttSource) -> None:
@@ -61,7 +63,7 @@ class MqttInput:
 
     def bind(self, link: Link) -> None:
         """Subscribe on `link`, and acknowledge there."""
-        self._link = link
+        self._acks = Acks(link.ack)
         for source in self._sources:
             link.subscribe(source.template.filter, source.qos)
 
@@ -101,20 +103,7 @@ class MqttInput:
 
     def _when_done(self, parts: int, mids: list[int], connection: int) -> Callable[[], None] | None:
         """Give what acknowledges a block once it was called `parts` times; None where nothing waits for it."""
-        link = self._link
-        if link is None or not any(mids):
+        if self._acks is None or not any(mids):
             return None
-        if parts <= 1:
-            return lambda: link.ack(mids, connection)
-        lock = threading.Lock()
-        left = parts
-
-        def one_done() -> None:
-            nonlocal left
-            with lock:
-                left -= 1
-                last = left == 0
-            if last:
-                link.ack(mids, connection)
-
-        return one_done
+        done = self._acks.expect(mids, connection)
+        return done if parts <= 1 else Hold(done, parts).release

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edged.clock import Clock
+from edged.hold import Hold
 from edged.records import Batch, Outgoing
 from edged.stream.formats.choose import make_format
 from edged.stream.sources.reader import Deliver
@@ -34,12 +35,14 @@ class PipelineSource:
         """Let nothing more through."""
         self._to = None
 
-    def deliver(self, outgoing: list[Outgoing]) -> None:
-        """Take results of the other pipeline."""
+    def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
+        """Take results of the other pipeline; they are safe when those that are made of them are."""
         if self._to is not None:
             topics = [msgspec.json.encode(each.result.labels) for each in outgoing]
             payloads: list[bytes | None] = [self._encode(each.result) for each in outgoing]
-            self._to(Batch(topics, payloads, self._clock.wall(), self._clock.mono()))
+            if hold:
+                hold.take()
+            self._to(Batch(topics, payloads, self._clock.wall(), self._clock.mono(), hold.release if hold else None))
 
     def close(self) -> None:
         """Do nothing: the inbox behind it is closed by its own pipeline."""

@@ -1,0 +1,1 @@
+"""Checks of the board and of the installation, for `edged doctor`."""

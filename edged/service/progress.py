@@ -1,0 +1,36 @@
+"""Whether the data path progresses: what the watchdog is fed for. The existence of a process is not health."""
+
+from __future__ import annotations
+
+from edged.clock import NS, Clock
+from edged.config import schema
+from edged.service.wiring import Lane, Parts
+
+STUCK_AT_LEAST_S = 2.0
+
+
+def stuck_limit_ns(options: schema.Pipeline) -> int:
+    """Give how long one step of a pipeline may take before it counts as stuck: 5 deadlines, 2 s at least."""
+    return int(max(STUCK_AT_LEAST_S, 5 * options.deadline_ms / 1000) * NS)
+
+
+def is_stuck(lane: Lane, clock: Clock) -> bool:
+    """Say whether a pipeline has been at one step for longer than its limit."""
+    busy = lane.pipeline.busy_since if lane.pipeline else 0
+    return bool(busy) and clock.mono() - busy > stuck_limit_ns(lane.options)
+
+
+def hindrance(parts: Parts) -> str:
+    """Say what keeps the data path from progressing, in words; empty where nothing does."""
+    for lane in parts.lanes:
+        if is_stuck(lane, parts.clock):
+            return f"pipeline {lane.options.name} has been at one step for more than {stuck_limit_ns(lane.options) / NS:g} s"
+    for worker in parts.workers:
+        if not worker.alive:
+            return "a worker thread has ended"
+    for name, link in parts.links.items():
+        if not link.alive:
+            return f"the thread of broker {name} has ended"
+    if parts.delivery and parts.delivery.writer and not parts.delivery.writer.alive:
+        return "the spool's thread has ended"
+    return ""
