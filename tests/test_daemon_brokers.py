@@ -108,3 +108,20 @@ def test_user_and_password(make_broker: MakeBroker, make_daemon: MakeDaemon, tmp
     daemon = make_daemon(f'[mqtt.main]\nurl = "mqtt://127.0.0.1:{broker.port}"\n{login}{HAR_IN}').start()
     with Peer(broker.port, daemon.out("har"), user="press-7", password="s3cret") as peer:
         assert_results_flow(daemon, peer)
+
+
+def test_a_safety_pipeline_has_a_connection_of_its_own_beside_others(broker: Mosquitto, make_daemon: MakeDaemon) -> None:
+    """Else messages that others leave unacknowledged would fill the broker's window, and it would drop those of `safety` at its end."""
+    safety = pipeline("stop", on_topic("$FLEET/stop"), more='class = "safety"')
+    daemon = make_daemon(pipeline("har", on_topic("$FLEET/in")) + safety, broker.port).start()
+    assert set(daemon.status()["brokers"]) == {"main", "main+safety"}
+    with Peer(broker.port, daemon.out("stop"), daemon.out("har")) as peer:
+        peer.publish(f"{daemon.fleet}/stop", window_message("walking_01"))
+        peer.publish(f"{daemon.fleet}/in", window_message("running_01"))
+        assert [each["output"]["label"] for name in ("stop", "har") for each in peer.results(daemon.out(name))] == ["walking", "running"]
+    assert {each["name"]: each["messages"] for each in daemon.status()["pipelines"]} == {"har": 1, "stop": 1}
+
+
+def test_safety_pipelines_alone_share_the_one_connection(broker: Mosquitto, make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon(pipeline("stop", on_topic("$FLEET/stop"), more='class = "safety"'), broker.port).start()
+    assert set(daemon.status()["brokers"]) == {"main"}

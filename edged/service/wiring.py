@@ -42,6 +42,7 @@ from edged.stream.sources.stdin import StdinSource
 from edged.stream.worker import Worker
 
 MAIN = "main"
+SAFETY = "+safety"  # behind a broker's name: a second connection to it; no configured name has a plus
 
 
 @dataclass
@@ -123,15 +124,17 @@ def _nothing_yet(loaded: Loaded, clock: Clock, rng: random.Random) -> Parts:
 def _add_links_and_lanes(parts: Parts, rng: random.Random, hooks: Hooks | None) -> None:
     config = parts.loaded.config
     for name in sorted(_brokers_used(config)):
-        _add_link(parts, name, rng, hooks)
+        _add_link(parts, name, _reachable(parts, name), rng, hooks)
+    for name in sorted({_input_of(options, config) for options in config.pipelines} - {"", *parts.links}):
+        _add_link(parts, name, parts.links[name.removesuffix(SAFETY)].broker, rng, hooks)
     parts.lanes = [Lane(options, _make_source(options, parts)) for options in config.pipelines]
 
 
 def _subscribe(parts: Parts) -> None:
     """Subscribe to what somebody works off: the messages of a lane without a pipeline would stay unacknowledged and stop the others."""
     for lane in parts.lanes:
-        if isinstance(lane.source, MqttSource) and isinstance(lane.options.source, schema.MqttSource) and not lane.error:
-            parts.inputs[lane.options.source.broker].add(lane.source)
+        if isinstance(lane.source, MqttSource) and not lane.error:
+            parts.inputs[_input_of(lane.options, parts.loaded.config)].add(lane.source)
     for name, link in parts.links.items():
         parts.inputs[name].bind(link)
 
@@ -212,13 +215,31 @@ def _brokers_used(config: schema.Config) -> set[str]:
     return used
 
 
-def _add_link(parts: Parts, name: str, rng: random.Random, hooks: Hooks | None) -> None:
-    """Make a link; without hooks one for a recording."""
+def _input_of(options: schema.Pipeline, config: schema.Config) -> str:
+    """Name the link that a pipeline's messages come on, empty where they come on none.
+
+    A broker lets few messages be unacknowledged on a connection, and drops what waits behind
+    them without a word. So `safety` pipelines get one of their own, where others would be on it.
+    """
+    if not isinstance(options.source, schema.MqttSource):
+        return ""
+    broker = options.source.broker
+    sources = [(each.source, each.class_) for each in config.pipelines]
+    classes = {class_ for source, class_ in sources if isinstance(source, schema.MqttSource) and source.broker == broker}
+    return broker + (SAFETY if options.class_ == "safety" and classes != {"safety"} else "")
+
+
+def _reachable(parts: Parts, name: str) -> schema.Broker:
+    """Give the settings of a broker; one of our own is started."""
     broker = parts.loaded.config.mqtt[name]
-    if broker.url == "embedded":
-        embedded = EmbeddedBroker()
-        parts.brokers.append(embedded)
-        broker = schema.Broker(url=embedded.url, version="3.1.1", keepalive_s=broker.keepalive_s)
+    if broker.url != "embedded":
+        return broker
+    parts.brokers.append(EmbeddedBroker())
+    return schema.Broker(url=parts.brokers[-1].url, version="3.1.1", keepalive_s=broker.keepalive_s)
+
+
+def _add_link(parts: Parts, name: str, broker: schema.Broker, rng: random.Random, hooks: Hooks | None) -> None:
+    """Make a link; without hooks one for a recording."""
     main_hooks = hooks if name == MAIN else None
     parts.inputs[name] = MqttInput(parts.clock)
     parts.links[name] = Link(
