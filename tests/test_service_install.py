@@ -16,12 +16,12 @@ import pytest
 
 from edged.cli.main import main
 from edged.errors import BoardError, OperatorError
-from edged.service.install import SHIPPED, UNIT_FILE, WANTS, Installer, require_systemd, run_command
+from edged.service.install import COMMAND, SHIPPED, UNIT_FILE, WANTS, Installer, require_systemd, run_command
 from edged.service.unit import Environment, example_for
 from tests.conftest import REPO
 
 CONFIG = "etc/edged/edged.toml"
-FILES = {UNIT_FILE, WANTS, *SHIPPED, CONFIG}
+FILES = {UNIT_FILE, WANTS, *SHIPPED, CONFIG, COMMAND}
 # What systemd-sysusers writes, where there is one.
 ACCOUNTS = {f"etc/{name}" for name in ("passwd", "group", "shadow", "gshadow", ".pwd.lock")}
 
@@ -317,3 +317,18 @@ def test_the_service_command_is_quick(tmp_path: Path) -> None:
     environ = {**os.environ, "RUNTIME_DIRECTORY": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], cwd=REPO, env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_command_of_the_environment_can_be_typed_by_its_name(machine: Machine) -> None:
+    machine.install()
+    assert os.readlink(machine.root / COMMAND) == "/opt/edged/bin/edged"
+    machine.installer().uninstall()
+    assert not os.path.lexists(machine.root / COMMAND)
+
+
+def test_a_command_of_that_name_that_is_somebody_else_s_stays(machine: Machine) -> None:
+    (machine.root / COMMAND).parent.mkdir(parents=True)
+    (machine.root / COMMAND).symlink_to("/home/me/edged")
+    machine.install()
+    machine.installer().uninstall()
+    assert os.readlink(machine.root / COMMAND) == "/home/me/edged"

@@ -1,4 +1,4 @@
-"""Keep a runtime's greetings off a person's terminal.
+"""Keep a runtime's greetings off a person's terminal, and out of a log whose lines are all JSON.
 
 TFLite writes `INFO: Created TensorFlow Lite XNNPACK delegate for CPU.` straight to file
 descriptor 2, once per process; neither runtime has a setting for it that both honour. So the
@@ -6,8 +6,8 @@ first load of each runtime happens with descriptor 2 turned to a memory file. Wh
 then written to the real one, without the INFO lines: a line that another thread wrote
 meanwhile is late by some milliseconds, never lost.
 
-Only where descriptor 2 is a terminal. A daemon under systemd and a trial in a child process
-keep the real descriptor, so that the last words of a native crash are not held back.
+The last words of a native crash would be held back, too: every model is opened in a child
+process before, see `probe.py`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _greeted: set[str] = set()
 
 @contextmanager
 def hushed(runtime: str) -> Iterator[None]:
-    """Run the body, the first time for `runtime`, without its INFO lines reaching a terminal."""
-    if runtime in _greeted or not os.isatty(_STDERR):
+    """Run the body, the first time for `runtime`, without its INFO lines."""
+    if runtime in _greeted:
         yield
         return
     with _lock:
         _greeted.add(runtime)
-        terminal = os.dup(_STDERR)
+        real = os.dup(_STDERR)
         held = os.memfd_create("edged-stderr")
         os.dup2(held, _STDERR)
         try:
             yield
         finally:
-            os.dup2(terminal, _STDERR)
-            os.close(terminal)
+            os.dup2(real, _STDERR)
+            os.close(real)
             _repeat(held)
 
 

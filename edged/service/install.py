@@ -16,7 +16,7 @@ from pathlib import Path
 from edged.atomic import write_atomic
 from edged.config.defaults import SYSTEM_CONFIG
 from edged.errors import BoardError, OperatorError
-from edged.service.unit import UNIT, Environment, example_for, shipped, unit_for
+from edged.service.unit import UNIT, Environment, example_for, inside, shipped, unit_for
 
 UNIT_FILE = f"etc/systemd/system/{UNIT}"
 WANTS = f"etc/systemd/system/multi-user.target.wants/{UNIT}"
@@ -27,6 +27,7 @@ SHIPPED = {
     "etc/tmpfiles.d/edged.conf": "edged.tmpfiles.conf",
     "etc/udev/rules.d/99-edged.rules": "99-edged.rules",
 }
+COMMAND = "usr/local/bin/edged"  # so that whoever is at the board can type `edged status`
 KEPT = ("etc/edged", "var/lib/edged", DROP_INS)
 
 Run = Callable[[Sequence[str]], None]
@@ -63,15 +64,17 @@ class Installer:
         else:
             # Elsewhere its group is not known yet; the folder is closed to others at boot, and the example holds no secret.
             self._write(SYSTEM_CONFIG, example_for(environment, self.root), 0o640 if self.live else 0o644)
+        self._link(COMMAND, str(inside(environment.command, self.root)), "so that `edged` can be typed")
         self._tell_systemd()
         if self.live and (enable or now):
             self._command("systemctl", "enable", *(["--now"] if now else []), UNIT)
         elif enable:
-            self._enable_link()
+            self._link(WANTS, f"/{UNIT_FILE}", "it starts at boot")  # as `systemctl enable`, which an image may not have
 
     def uninstall(self) -> None:
         """Take away what `install` put in place; configuration, state and user stay. Raises BoardError as `install`."""
-        places = [place for place in (WANTS, UNIT_FILE, *SHIPPED) if os.path.lexists(self._at(place))]
+        ours = (COMMAND,) if self._is_our_command() else ()
+        places = [place for place in (*ours, WANTS, UNIT_FILE, *SHIPPED) if os.path.lexists(self._at(place))]
         if not places:
             self.say("nothing  of the service is installed here")
         if self.live and UNIT_FILE in places:
@@ -113,19 +116,25 @@ class Installer:
         except OSError as error:
             raise _cannot_write(path, error) from None
 
-    def _enable_link(self) -> None:
-        """Enable as `systemctl enable` does, which an image being built may not have."""
-        path = self._at(WANTS)
-        if path.is_symlink():
-            self.say(f"has      {path}")
+    def _link(self, place: str, target: str, why: str) -> None:
+        path = self._at(place)
+        if os.path.lexists(path):
+            self.say(f"{'has' if path.is_symlink() and os.readlink(path) == target else 'kept':<8} {path}")
             return
-        self._done("linked", f"{path}: it starts at boot")
+        self._done("linked", f"{path}: {why}")
         try:
             if not self.dry:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.symlink_to(f"/{UNIT_FILE}")
+                path.symlink_to(target)
         except OSError as error:
             raise _cannot_write(path, error) from None
+
+    def _is_our_command(self) -> bool:
+        """Say whether the command is a link to what the installed unit runs."""
+        try:
+            return f"ExecStart={os.readlink(self._at(COMMAND))} " in self._at(UNIT_FILE).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
 
     def _make_user(self) -> None:
         """Make user, group and folders. Elsewhere the folders are made at boot, and the user too where it cannot be now."""

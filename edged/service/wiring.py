@@ -245,7 +245,8 @@ def _add_link(parts: Parts, name: str, broker: schema.Broker, rng: random.Random
     parts.links[name] = Link(
         name,
         broker,
-        f"edged-{parts.topics.fleet}-{parts.topics.device}-{name}{'' if hooks else '-record'}",
+        # Mosquitto refuses a client id with a plus wherever its rules name client ids.
+        f"edged-{parts.topics.fleet}-{parts.topics.device}-{name.replace('+', '-')}{'' if hooks else '-record'}",
         parts.clock,
         rng,
         password=_password(broker),
