@@ -33,6 +33,18 @@ class SystemClock:
     mono = staticmethod(time.monotonic_ns)
 
 
+class SteadyClock:
+    """Wall time as it was at the start, going on like the monotonic clock: for ages that stay true when the wall clock jumps."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = clock.wall() - clock.mono()
+
+    def now(self) -> int:
+        """Give nanoseconds since 1970 UTC, as the board believed at the start."""
+        return self._clock.mono() + self._offset
+
+
 class VirtualClock:
     """A clock that stands still until it is set; for replay and tests."""
 

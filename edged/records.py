@@ -37,6 +37,9 @@ class Batch:
     `topics[i]` belongs to `payloads[i]`; a payload of None was longer than the source takes.
     `arrival` and `arrival_mono` are clock readings in nanoseconds. `done` is called once,
     when every message has been worked off and its results are safe; None where nobody waits for it.
+
+    Of a broker: `again` where some of them may have come before, `connection` where all of them
+    come again on a later one (0: they do not), `size` the bytes of the payloads.
     """
 
     topics: list[bytes]
@@ -44,6 +47,9 @@ class Batch:
     arrival: int
     arrival_mono: int
     done: Callable[[], None] | None = None
+    again: bool = False
+    connection: int = 0
+    size: int = 0
 
 
 @dataclass(slots=True)

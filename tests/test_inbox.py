@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edged.config.schema import Queue
 from edged.records import Batch
-from edged.stream.inbox import Inbox
+from edged.stream.inbox import HELD_BYTES, Inbox
 
 
 def batch(names: str, done=None) -> Batch:
@@ -87,3 +87,30 @@ def test_what_went_in_came_out_or_was_counted(full, size, puts):
         assert box.waiting <= size
     out = everything(box)
     assert len(out) + box.dropped == sum(map(len, puts))
+
+
+def from_broker(names: str, connection: int, size: int = 0) -> Batch:
+    made = batch(names, lambda: None)
+    made.connection, made.size = connection, size
+    return made
+
+
+def test_what_came_on_an_earlier_connection_is_forgotten_when_the_broker_sends_it_again():
+    box = inbox(10, "block")
+    for each in (from_broker("ab", 1), batch("c"), from_broker("d", 2)):
+        box.put(each)
+    box.forget_before(2)
+    assert box.waiting == 2
+    assert everything(box) == "cd"
+    assert box.dropped == 0
+
+
+def test_a_broker_is_turned_away_when_it_sends_more_than_is_held_in_memory():
+    box = inbox(1, "block")
+    assert box.put(from_broker("a", 1, HELD_BYTES // 2))
+    assert box.put(from_broker("b", 1, HELD_BYTES // 2))
+    assert not box.put(from_broker("c", 1, 1))
+    assert box.overfull
+    box.take()
+    assert not box.overfull
+    assert (everything(box), box.dropped) == ("b", 0)

@@ -51,7 +51,7 @@ def named(path: Path) -> str:
     return str(path.relative_to(REPO))
 
 
-MODULES = [path for path in tracked() if path.suffix == ".py" and path.relative_to(REPO).parts[0] in ("edged", "bench")]
+MODULES = [path for path in tracked() if path.suffix == ".py" and path.relative_to(REPO).parts[0] in ("edged", "bench", "soak")]
 
 
 def test_every_module_says_its_job_in_its_first_line() -> None:
@@ -155,4 +155,4 @@ def test_the_wheel_holds_every_device_profile_and_the_unit(wheel: list[str]) -> 
 
 def test_the_wheel_holds_the_licence_and_no_tests(wheel: list[str]) -> None:
     assert any(name.endswith("LICENSE") and ".dist-info/" in name for name in wheel)
-    assert [name for name in wheel if name.startswith(("tests/", "bench/"))] == []
+    assert [name for name in wheel if name.startswith(("tests/", "bench/", "soak/"))] == []

@@ -328,7 +328,7 @@ def test_the_command_of_the_environment_can_be_typed_by_its_name(machine: Machin
 
 def test_a_command_of_that_name_that_is_somebody_else_s_stays(machine: Machine) -> None:
     (machine.root / COMMAND).parent.mkdir(parents=True)
-    (machine.root / COMMAND).symlink_to("/home/me/edged")
+    (machine.root / COMMAND).symlink_to("/srv/theirs/edged")
     machine.install()
     machine.installer().uninstall()
-    assert os.readlink(machine.root / COMMAND) == "/home/me/edged"
+    assert os.readlink(machine.root / COMMAND) == "/srv/theirs/edged"

@@ -23,6 +23,7 @@ class Owner:
         self.kept_rows: list[int] = []
         self.refused_rows: list[tuple[int, str]] = []
         self.lost_rows: list[int] = []
+        self.moved_upto = 0
         self.left: dict[int, int] = {}
         self.fed: list[tuple[list[bytes], int, int]] = []
 
@@ -34,6 +35,9 @@ class Owner:
 
     def lost(self, row: int, stream: int, reason: str) -> None:
         self.lost_rows.append(row)
+
+    def moved(self, upto: int) -> None:
+        self.moved_upto = upto
 
     def found(self, left: dict[int, int], last_row: int) -> None:
         self.left = left
@@ -218,6 +222,7 @@ def test_a_file_that_turns_out_to_be_corrupt_is_moved_aside_and_what_waits_goes_
                 raw.write(b"\xa5" * path.stat().st_size)
     writer.fetch("main", 0)
     until(lambda: writer.moved, "the damage is found")
+    assert owner.moved_upto == owner.kept_rows[-1]
     put = writer.put(row("new"), True)
     until(lambda: put in owner.kept_rows, "the new one is written", lambda: writer.fault)
     assert len(writer.moved) == 1

@@ -74,3 +74,15 @@ def test_without_a_rate_only_the_order_is_judged():
     line.reset(0)
     assert line.run_in_order(0, np.array([1, 10**15], np.int64))
     assert not line.run_in_order(0, np.array([5], np.int64))
+
+
+def test_what_a_broker_sends_again_does_not_set_the_clock_back() -> None:
+    """Late readings in a row are those of a sensor whose clock was set, or old ones after a reconnect."""
+    timeline = Timeline(10.0, "void", 3)
+    timeline.reset(0)
+    values, times = np.zeros((20, 1), np.float32), np.arange(20, dtype=np.int64) * 100_000_000
+    assert timeline.run_in_order(0, times)
+    timeline.again = True
+    assert not any(list(timeline.pieces(0, values[:10], times[:10])))
+    timeline.again = False
+    assert timeline.run_in_order(0, times[-1:] + 100_000_000)

@@ -193,7 +193,8 @@ class Pipeline(_Base, frozen=True):
     queue: Annotated[
         Queue | None,
         _about(
-            "the queue before the pipeline; left out: 1024 messages, and when full a file or stdin waits, other sources drop the oldest"
+            "the queue before the pipeline; left out: 1024 messages, and when full "
+            "files, stdin and brokers at QoS 1 wait; other sources, and pipelines of class background, drop the oldest"
         ),
     ] = None
     durable: Annotated[bool, _about("write each result to disk within `spool.commit_ms`, also while the broker takes them")] = False

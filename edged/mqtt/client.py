@@ -25,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config.schema import Broker
 from edged.errors import OperatorError
-from edged.mqtt.message import Message, Will
+from edged.mqtt.message import NOT_NOW, Message, Will
 from edged.mqtt.receive import Block, PublishReader
 
 MESSAGE_LIMIT = 1 << 20  # a longer message is skipped while it comes in, and counted
@@ -49,8 +49,8 @@ _PUBACK = 0x4002  # type 4, remaining length 2
 class Events(Protocol):
     """Who hears of a connection."""
 
-    def answered(self, refusal: str, window: int) -> None:
-        """The broker answered CONNECT: with yes and its window for publishes, or with a refusal."""
+    def answered(self, refusal: str, window: int, resumed: bool) -> None:
+        """The broker answered CONNECT: with yes, its window for publishes and whether it kept the session, or with a refusal."""
 
     def standing(self) -> None:
         """Say that messages may go; paho has sent again what was in flight."""
@@ -141,13 +141,13 @@ class Client(paho.Client):
         return True
 
     def hand_over(self, message: Message) -> int:
-        """Give paho a message to publish, from any thread; its packet identifier, or 0 where it cannot be sent."""
+        """Give paho a message to publish, from any thread; its packet identifier, 0 where it never can go, NOT_NOW without a connection."""
         try:
             info = self.publish(message.topic, message.payload, message.qos, message.retain, self._publish_properties(message))
         except Exception:  # a topic or a property that MQTT does not take: labels from outside stand in them
             return 0
         if info.rc and (message.qos == 0 or info.rc != paho.MQTT_ERR_NO_CONN):  # QoS 1 without a connection stays in flight
-            return 0
+            return NOT_NOW if info.rc == paho.MQTT_ERR_NO_CONN else 0
         if message.qos == 0:
             self._unsure = [*self._unsure[-IN_FLIGHT:], info]
         return info.mid
@@ -261,11 +261,11 @@ class Client(paho.Client):
         taken, self._pending = self._pending[:bufsize], self._pending[bufsize:]
         return taken
 
-    def _on_connect_answer(self, _client: Any, _data: Any, _flags: Any, reason: Any, properties: Any = None) -> None:
+    def _on_connect_answer(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any = None) -> None:
         """Take the broker's answer to CONNECT; paho next sends again what was in flight, and only then new messages may go."""
         self._greeted = not reason.is_failure
         window = min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT))
-        self._events.answered(str(reason) if reason.is_failure else "", window)
+        self._events.answered(str(reason) if reason.is_failure else "", window, flags.session_present)
 
     def _on_subscribe_answer(self, _client: Any, _data: Any, _mid: int, reasons: Any, _properties: Any = None) -> None:
         for reason in reasons:

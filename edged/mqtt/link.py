@@ -16,11 +16,9 @@ with jitter and connects again. What the rest of edged sees:
 from __future__ import annotations
 
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from edged.backoff import Backoff
 from edged.clock import NS, Clock
@@ -29,26 +27,13 @@ from edged.mqtt.client import CONNECT_TIMEOUT_S, IN_FLIGHT, Client
 from edged.mqtt.message import Message, Will
 from edged.mqtt.outbox import Outbox
 from edged.mqtt.receive import Block
+from edged.mqtt.state import LinkState, why
 
 STEADY_NS = 10 * NS  # a connection that ends earlier counts as a failed attempt: waits go on growing
 MUTE_NS = 30 * NS  # a broker that has not acknowledged a message for so long gets a new connection, and it again
 GOOD_BYE_S = 1.0  # for what is still to be written at a stop, and the DISCONNECT
 LOOK_S = 0.005
-
-
-@dataclass
-class LinkState:
-    """What a person sees of a connection.
-
-    `state`: connecting | connected | refused | unreachable | disconnected | stopped. `since` is
-    monotonic time in nanoseconds; while attempts fail in the same way it is that of the first.
-    """
-
-    state: str = "connecting"
-    since: int = 0
-    version: str = ""
-    code: str = ""
-    text: str = ""
+OVERFULL_LOOK_S = 0.1
 
 
 class Link:
@@ -65,13 +50,16 @@ class Link:
         password: str = "",
         on_block: Callable[[Block, int], None] | None = None,
         on_connected: Callable[[], None] | None = None,
+        on_resumed: Callable[[int], None] | None = None,
+        is_overfull: Callable[[], bool] = lambda: False,
         will: Callable[[], Will] | None = None,
         keep_session: bool = True,
     ) -> None:
         """Prepare; nothing is opened yet.
 
         `will` is asked anew for each connection. With `keep_session` the broker keeps what
-        comes while the link is away.
+        comes while the link is away; `on_resumed` is told of the connection on which it sends
+        that, and again what was not acknowledged. While `is_overfull` the link stays away.
         """
         self.name = name
         self.broker = broker
@@ -82,6 +70,9 @@ class Link:
         self._password = password
         self._on_block = on_block
         self._on_connected = on_connected
+        self._on_resumed = on_resumed
+        self._is_overfull = is_overfull
+        self._resumed = False  # the broker kept the session
         self._will = will
         self._keep_session = keep_session
         self._subscriptions: dict[str, int] = {}
@@ -150,16 +141,20 @@ class Link:
         if self.waiting:
             self.outbox.close()
 
-    def stop(self, deadline_s: float = 2.0) -> int:
-        """Drain, end the connection; give the number of messages that the broker has not acknowledged.
+    def leave(self) -> None:
+        """Begin to end the connection; returns at once.
 
-        With messages left the connection ends without a DISCONNECT, so that the broker
-        publishes the Will: one of them may be the word that this device goes.
+        With messages left it ends without a DISCONNECT, so that the broker publishes the Will:
+        one of them may be the word that this device goes.
         """
-        self.drain(deadline_s)
         self._stop.set()
         if not self.waiting:
             self._client.disconnect()  # also wakes the link's thread
+
+    def stop(self, deadline_s: float = 2.0) -> int:
+        """Drain, end the connection; give the number of messages that the broker has not acknowledged."""
+        self.drain(deadline_s)
+        self.leave()
         if self._thread.ident is not None:
             self._thread.join(CONNECT_TIMEOUT_S + GOOD_BYE_S + 1)
         return self.waiting
@@ -169,16 +164,26 @@ class Link:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._attempt()
-            if self._stop.wait(self._backoff.next()):
+            if self._stop.wait(self._backoff.next()) or self._wait_for_room():
                 break
         self._change("stopped", "", "")
+
+    def _wait_for_room(self) -> bool:
+        """Stay away while there is no room for what comes; give whether it is time to stop."""
+        if self._is_overfull():
+            text = "more messages came than are held in memory; the link comes back when half of them are worked off"
+            self._change("disconnected", "overfull", text)
+        while self._is_overfull():
+            if self._stop.wait(OVERFULL_LOOK_S):
+                return True
+        return False
 
     def _attempt(self) -> None:
         """Connect, serve the connection to its end, and note how it ended."""
         try:
             self._open()
         except Exception as error:  # also of `will`: whatever it is, the link tries again
-            self._change("unreachable", "broker-unreachable", _why(error, self._client.address))
+            self._change("unreachable", "broker-unreachable", why(error, self._client.address))
             return
         client = self._client
         try:
@@ -188,7 +193,7 @@ class Link:
         else:
             self._note_end()
         client.close_socket()
-        if self._began and self._clock.mono() - self._began > STEADY_NS:
+        if self._began and (self._clock.mono() - self._began > STEADY_NS or self._is_overfull()):
             self._backoff.reset()
 
     def _serve(self, client: Client) -> None:
@@ -216,7 +221,7 @@ class Link:
 
     # -- what the client says, in the link's thread ---------------------------------------
 
-    def answered(self, refusal: str, window: int) -> None:
+    def answered(self, refusal: str, window: int, resumed: bool) -> None:
         """See `Events`."""
         self._answered = True
         if refusal:
@@ -224,6 +229,7 @@ class Link:
             return
         self._versions = [self._client.protocol_version]
         self._window = window
+        self._resumed = resumed
         self._began = self._clock.mono()
 
     def standing(self) -> None:
@@ -231,6 +237,8 @@ class Link:
         for mid in self._client.take_lost():
             self.outbox.unsent(mid)
         self._change("connected", "", "", version=self._client.protocol_version)
+        if self._resumed and self._on_resumed:
+            self._on_resumed(self.connection)
         if self._subscriptions:
             self._client.subscribe(list(self._subscriptions.items()))
         if self._on_connected:
@@ -249,6 +257,8 @@ class Link:
         """See `Events`."""
         if self._on_block:
             self._on_block(block, self.connection)
+            if self._is_overfull():
+                self._client.hang_up()
 
     # -- refusals --------------------------------------------------------------------------
 
@@ -280,13 +290,3 @@ class Link:
 
     def _make(self, version: str) -> Client:
         return Client(self.broker, self._password, version, self._client_id, self._keep_session, self)
-
-
-def _why(error: Exception, where: str) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens at {where}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate of {where} is not trusted: {error.verify_message}"
-    if isinstance(error, TimeoutError):
-        return f"{where} does not answer"
-    return f"cannot connect to {where}: {error}"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from edged.hold import Hold
 
+NOT_NOW = -1  # what handing a message over gives where there is no connection any more
+
 
 @dataclass(slots=True)
 class Message:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from edged.clock import NS, Clock
 from edged.hold import Hold
-from edged.mqtt.message import Message
+from edged.mqtt.message import NOT_NOW, Message
 from edged.mqtt.waiting import Disk, Waiting
 
 ROOM = 1_000  # messages that may wait while the broker takes some, before who makes them is held up
@@ -26,12 +26,13 @@ class Outbox:
     """The messages of one link. `dropped` counts by reason what never reached the broker."""
 
     def __init__(self, hand_over: Callable[[Message], int], clock: Clock) -> None:
-        """`hand_over` starts a message on its way and gives what `over` will call it by; 0 where it cannot."""
+        """`hand_over` starts a message on its way and gives what `over` will call it by; 0: it never can, NOT_NOW: it may later."""
         self.dropped: dict[str, int] = {}
         self.mute = False  # connected, and nothing is acknowledged
         self._hand_over = hand_over
         self._clock = clock
         self._began = clock.mono()
+        self._heard = self._began  # when a message was last over
         self._waiting = Waiting()
         self._flying: dict[int, Message] = {}  # the oldest first
         self._early: dict[int, str] = {}  # over before `hand_over` returned
@@ -63,6 +64,13 @@ class Outbox:
             return self._waiting.results + self._starting + sum(1 for message in self._flying.values() if message.stream)
 
     @property
+    def at_risk(self) -> int:
+        """Count results that are in memory only."""
+        with self._lock:
+            flying = sum(1 for message in self._flying.values() if message.stream and not message.row)
+            return self._waiting.at_risk + self._starting + flying
+
+    @property
     def drained(self) -> int:
         """Count messages that were read back from disk and sent, since the start."""
         return self._waiting.drained
@@ -85,7 +93,7 @@ class Outbox:
         with self._lock:
             self._window = window
             self._waiting.reading = True
-            self._waiting.away = self.mute = False
+            self._waiting.away = self.mute
             now = self._clock.mono()
             for message in self._flying.values():
                 message.sent = now  # on each connection they are sent again
@@ -111,7 +119,8 @@ class Outbox:
         with self._lock:
             oldest = next(iter(self._flying.values()), None)
             age = now - oldest.sent if oldest and self._window else 0
-            self.mute = age > MUTE_AFTER_NS
+            # Until something is acknowledged, also over connections that are made anew.
+            self.mute = oldest is not None and (self.mute or min(age, now - self._heard) > MUTE_AFTER_NS)
             absent = not self._window and now - self._began > AWAY_AFTER_NS
             if (self.mute or absent) and not self._waiting.away:
                 self._waiting.go_away(self._flying.values())
@@ -130,6 +139,7 @@ class Outbox:
                 self._early[mid] = reason
                 return
             hold = self._end(message, reason)
+            self._heard, self.mute = self._clock.mono(), False
         _release(hold)
         self._pump()
 
@@ -138,12 +148,9 @@ class Outbox:
         with self._lock:
             message = self._flying.pop(mid, None)
             if message is None:
+                self._early[mid] = "connection-lost"
                 return
-            hold = None
-            if self._waiting.disk and message.stream:
-                self._waiting.spill(message)
-            else:
-                hold = self._end(message, "connection-lost")
+            hold = self._put_back(message)
         _release(hold)
 
     def count(self, reason: str) -> None:
@@ -169,6 +176,11 @@ class Outbox:
                 hold = self._end(message, reason)
         _release(hold)
         self._give_room()
+
+    def moved(self, upto: int) -> None:
+        """Note that no row up to `upto` is on disk any more; what is in memory as well is safe no longer, and not lost."""
+        with self._lock:
+            self._waiting.moved(upto)
 
     def found(self, left: dict[int, int], last_row: int) -> None:
         """Note that an earlier run left so many messages of each stream on disk, up to `last_row`."""
@@ -217,13 +229,23 @@ class Outbox:
         hold = None
         with self._lock:
             self._starting -= 1
-            if not mid or mid in self._early:
+            if mid == NOT_NOW:
+                hold = self._put_back(message)
+            elif not mid or mid in self._early:
                 hold = self._end(message, self._early.pop(mid) if mid else "publish-failed")
             else:
                 self._flying[mid] = message
                 if self._waiting.away:
                     self._waiting.keep(message)
         _release(hold)
+
+    def _put_back(self, message: Message) -> Hold | None:
+        """Have a message wait again that the connection did not take; it is older than what waits of its stream."""
+        if self._waiting.disk and message.stream:
+            self._waiting.spill(message)
+            self._waiting.want_more()
+            return None
+        return self._end(message, "connection-lost")
 
     def _end(self, message: Message, reason: str) -> Hold | None:
         if reason:

@@ -24,13 +24,15 @@ class Block:
     """What one block of bytes held.
 
     `mids[i]` is 0 for QoS 0. A payload of None was longer than the limit and was skipped.
-    `others` are whole packets of other kinds, as they came.
+    `again`: the broker says of one of them that it sent it before. `others` are whole packets
+    of other kinds, as they came.
     """
 
     topics: list[bytes] = field(default_factory=list)
     payloads: list[bytes | None] = field(default_factory=list)
     mids: list[int] = field(default_factory=list)
     others: bytes = b""
+    again: bool = False
 
 
 class PublishReader:
@@ -93,6 +95,7 @@ class PublishReader:
                 at = body + 2 + (data[body] << 8 | data[body + 1]) if length >= 2 else stop + 1
                 topic = data[body + 2 : at]
                 if first & 0x06:
+                    block.again |= first & 0x08 != 0
                     mid = data[at] << 8 | data[at + 1] if at + 2 <= stop else 0
                     if not mid:
                         raise Malformed("a PUBLISH without a packet identifier")

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from edged.mqtt.message import Message
 
-LIMIT = 10_000  # messages in memory; beyond it the oldest go to disk, or are dropped where there is none
+LIMIT = 10_000  # messages in memory; beyond it they go to disk, or the oldest are dropped where there is none
 LIVE_TURNS = 3
 BACKLOG_LOW = 256  # below it more is read back from disk
 
@@ -79,8 +79,15 @@ class Waiting:
         """Count the messages of streams that wait, in memory or on disk."""
         return sum(self.behind.values()) + sum(1 for message in self._live if message.stream)
 
+    @property
+    def at_risk(self) -> int:
+        """Count the messages of streams that wait in memory and are not on disk."""
+        return sum(1 for message in (*self._live, *self._backlog) if message.stream and not message.row)
+
     def put(self, message: Message) -> Message | None:
         """Take a message; give the one that has to be dropped for it."""
+        if self.disk and len(self._live) >= LIMIT:
+            self._spill_live()  # all of them: one that stays would pass an older one of its stream
         if self.disk and message.stream and (self.away or message.stream in self.behind):
             self.spill(message)
             self.want_more()
@@ -88,13 +95,7 @@ class Waiting:
         self._live.append(message)
         if message.durable:
             self.keep(message)
-        if len(self._live) <= LIMIT:
-            return None
-        oldest = self._live.popleft()
-        if not self.disk or not oldest.stream:
-            return oldest
-        self.spill(oldest)
-        return None
+        return self._live.popleft() if len(self._live) > LIMIT else None
 
     def take(self) -> Message | None:
         """Give the next message to send."""
@@ -106,6 +107,7 @@ class Waiting:
         message = self._backlog.popleft()
         self.drained += 1
         self._no_longer_behind(message.stream)
+        self._settle()
         self.want_more()
         return message
 
@@ -117,12 +119,7 @@ class Waiting:
         for message in flying:
             self.keep(message)
         self.forget_backlog()
-        live, self._live = self._live, deque()
-        for message in live:
-            if message.stream:
-                self.spill(message)
-            else:
-                self._live.append(message)
+        self._spill_live()
 
     def finish(self) -> None:
         """Read nothing more back."""
@@ -130,10 +127,10 @@ class Waiting:
         self.forget_backlog()
 
     def forget_backlog(self) -> None:
-        """Let go of what was read back: it is on disk, and will be read again."""
+        """Let go of what was read back: it is on disk, and will be read again. What is not any more stays: it is older than the rest."""
         for message in self._backlog:
             self._in_memory.pop(message.row, None)
-        self._backlog.clear()
+        self._backlog = deque(message for message in self._backlog if not message.row)
         self._cursor = 0
 
     def keep(self, message: Message) -> None:
@@ -171,18 +168,22 @@ class Waiting:
         self._no_longer_behind(stream)
         return True
 
+    def moved(self, upto: int) -> None:
+        """Note that no row up to `upto` is on disk any more."""
+        for row in [row for row in self._in_memory if row <= upto]:
+            self._in_memory.pop(row).row = 0
+
     def feed(self, messages: list[Message], after: int, upto: int) -> None:
         """Take what was read behind `after`; there is nothing else up to `upto`."""
         self._fetching = False
         ended, self._ended = self._ended, set()
-        if after == self._cursor:  # else the connection ended meanwhile, and reading begins anew
+        if after == self._cursor and not self._finished:  # else the connection ended meanwhile, and reading begins anew
             self._cursor = upto
             for message in messages:
                 if message.row not in self._in_memory and message.row not in ended:
                     self._in_memory[message.row] = message
                     self._backlog.append(message)
-            if not self._backlog and self._cursor >= self._last_row:
-                self.behind.clear()
+            self._settle()
         self.want_more()
 
     def want_more(self) -> None:
@@ -192,6 +193,19 @@ class Waiting:
         if len(self._backlog) < BACKLOG_LOW and self._cursor < self._last_row:
             self._fetching = True
             self.disk.fetch(self._cursor)
+
+    def _spill_live(self) -> None:
+        live, self._live = self._live, deque()
+        for message in live:
+            if message.stream:
+                self.spill(message)
+            else:
+                self._live.append(message)
+
+    def _settle(self) -> None:
+        """Note that nothing is behind once everything was read back and sent, whatever was counted: rows may be lost with their file."""
+        if not self._backlog and self._cursor >= self._last_row and not self._fetching:
+            self.behind.clear()
 
     def _no_longer_behind(self, stream: int) -> None:
         left = self.behind.get(stream, 0) - 1

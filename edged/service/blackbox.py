@@ -30,7 +30,10 @@ class BlackBox:
         try:
             self.before = _read(path)
             fresh = path.with_name(f"{path.name}.new")
-            fresh.write_bytes(b"".join(name.encode()[:_NAME].ljust(_NAME, b"\0") + _COUNT.pack(0) for name in names))
+            fresh.unlink(missing_ok=True)
+            mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # through no link that somebody laid there
+            with open(os.open(fresh, mode, 0o600), "wb") as file:
+                file.write(b"".join(name.encode()[:_NAME].ljust(_NAME, b"\0") + _COUNT.pack(0) for name in names))
             fresh.replace(path)
             with path.open("r+b") as file:
                 self._map = mmap.mmap(file.fileno(), 0)
@@ -63,10 +66,11 @@ def in_memory(folder: Path, mounts: Path = _MOUNTS) -> bool:
 
 
 def _read(path: Path) -> dict[str, int]:
-    if not path.is_file():
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            data = file.read(1 << 20)
+    except OSError:
         return {}
-    with path.open("rb") as file:
-        data = file.read(1 << 20)
     size = _NAME + _COUNT.size
     records = [data[start : start + size] for start in range(0, len(data) - size + 1, size)]
     return {record[:_NAME].rstrip(b"\0").decode("utf-8", "replace"): _COUNT.unpack(record[_NAME:])[0] for record in records}

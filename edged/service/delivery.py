@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
-from edged.clock import NS, Clock
+from edged.clock import NS, Clock, SteadyClock
 from edged.config.load import Loaded
 from edged.histogram import RateMeter
 from edged.mqtt.link import Link
@@ -25,6 +26,7 @@ class Delivery:
     links: dict[str, Link]
     writer: Writer | None
     clock: Clock
+    steady: SteadyClock
     max_mib: int
     rate: RateMeter  # of results that were read back from disk and sent
 
@@ -39,18 +41,25 @@ class Delivery:
         """Notice brokers that are silent; called with each tick."""
         for link in self.links.values():
             link.look()
+        if self.writer:
+            self.writer.look()
         self.rate.observe(self._drained(), self.clock.mono())
 
     def stop(self) -> int:
         """Give the brokers what they take, put the rest to disk; give how many results are neither here nor there."""
+        end = time.monotonic() + STOP_S
         for link in self.links.values():
-            link.drain(STOP_S)
+            link.outbox.finish()  # all at once: one that is slow takes no time from the others
+        for link in self.links.values():
+            link.drain(max(0.0, end - time.monotonic()))
         if self.writer:
             self.writer.flush(STOP_S)  # what this makes safe is acknowledged while the links still stand
-        at_risk = sum(link.stop(0) for link in self.links.values())
+        for link in self.links.values():
+            link.leave()
+        left = sum(link.stop(0) for link in self.links.values())
         if self.writer is None:
-            return at_risk
-        return self.writer.stop(STOP_S)
+            return left
+        return self.writer.stop(STOP_S) + sum(link.outbox.at_risk for link in self.links.values())
 
     @property
     def behind(self) -> int:
@@ -73,7 +82,7 @@ class Delivery:
         used = writer.used_bytes / _MIB if writer.rows else 0.0
         status = SpoolStatus("memory" if results else "empty", results, used, self.max_mib, dropped=self.dropped())
         if writer.oldest is not None:
-            status.oldest_s = max(0.0, (self.clock.wall() - writer.oldest) / NS)
+            status.oldest_s = max(0.0, (self.steady.now() - writer.oldest) / NS)
         if behind:
             status.state = "disk"
             if connected and rate:
@@ -97,10 +106,10 @@ class Delivery:
 def make_delivery(loaded: Loaded, links: dict[str, Link], clock: Clock) -> Delivery:
     """Give every link a disk to wait on; without links there is nothing to keep. Opens nothing."""
     options = loaded.config.spool
-    delivery = Delivery(links, None, clock, options.max_mib, RateMeter(clock.mono()))
+    delivery = Delivery(links, None, clock, SteadyClock(clock), options.max_mib, RateMeter(clock.mono()))
     if links:
         store = Store(loaded.state_dir / SPOOL, options.max_mib * _MIB, options.full, clock)
         delivery.writer = Writer(store, options.full, options.commit_ms / 1000, clock)
         for name, link in links.items():
-            Spooled(name, delivery.writer, link.outbox, clock)
+            Spooled(name, delivery.writer, link.outbox, delivery.steady)
     return delivery

@@ -115,6 +115,9 @@ class Judge:
         self._hold("deadline-missed", name, WARNING, bool(late), text, "lighten the load, or raise deadline_ms")
         text = "one batch has been worked on for too long; the model may hang"
         self._hold("pipeline-stuck", name, ERROR, is_stuck(lane, self._parts.clock), text)
+        inbox = pipeline.inbox
+        text = f"{inbox.waiting:,} messages wait; it takes less than comes, and a broker may drop what waits there without telling"
+        self._hold("falling-behind", name, WARNING, inbox.waiting > inbox.size, text, "lighten the load, or raise the broker's queue limit")
         self._hold("source-failing", name, ERROR, bool(lane.source.error), lane.source.error)
         failing = "; ".join(sink.output.failing for sink in pipeline.sinks if sink.output.failing)
         self._hold("output-failing", name, ERROR, bool(failing), failing)
@@ -148,6 +151,7 @@ _BROKER_HINTS = {
     "broker-unreachable": "is the broker running, and is the address right? edged goes on trying",
     "broker-disconnected": "edged goes on trying",
     "broker-protocol": "is this an MQTT broker, and the right port? if it is, please report this",
+    "overfull": "lighten the load; nothing is lost that the broker keeps",
     "broker-refused": "check username and password_file of this broker",
     "broker-version": "set `version` of this broker to what it speaks",
     "subscription-refused": "the broker's access rules must let this user read the pipeline's topic",

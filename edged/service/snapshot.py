@@ -135,9 +135,9 @@ class SpoolStatus(msgspec.Struct):
     mib: float = 0.0
     max_mib: float = 0.0
     oldest_s: float | None = None
+    dropped: dict[str, int] = {}
     drain_rate: float = 0.0
     drain_left_s: float | None = None
-    dropped: dict[str, int] = {}
 
 
 class FleetStatus(msgspec.Struct):

@@ -134,7 +134,7 @@ def _subscribe(parts: Parts) -> None:
     """Subscribe to what somebody works off: the messages of a lane without a pipeline would stay unacknowledged and stop the others."""
     for lane in parts.lanes:
         if isinstance(lane.source, MqttSource) and not lane.error:
-            parts.inputs[_input_of(lane.options, parts.loaded.config)].add(lane.source)
+            parts.inputs[_input_of(lane.options, parts.loaded.config)].add(lane.source, lane.pipeline.inbox if lane.pipeline else None)
     for name, link in parts.links.items():
         parts.inputs[name].bind(link)
 
@@ -251,6 +251,8 @@ def _add_link(parts: Parts, name: str, broker: schema.Broker, rng: random.Random
         rng,
         password=_password(broker),
         on_block=parts.inputs[name].on_block,
+        on_resumed=parts.inputs[name].resumed,
+        is_overfull=parts.inputs[name].is_overfull,
         on_connected=main_hooks.on_connected if main_hooks else None,
         will=main_hooks.will if main_hooks else None,
         keep_session=hooks is not None,

@@ -15,6 +15,7 @@ NO_PERMISSION = "spool-no-permission"
 IO_ERROR = "spool-io-error"
 CORRUPT = "spool-corrupt"
 FAILED = "spool-failed"
+HUNG = "spool-hung"
 
 # What a foreign module raises where the file, the disk or a row is at fault. All else is a bug of ours.
 FOREIGN = (sqlite3.Error, OSError, MemoryError, OverflowError, UnicodeError)
@@ -40,6 +41,7 @@ _WORDS = {
         "look for disk errors with `dmesg`; if it stays, change the disk, or put device.state_dir on another one",
     ),
     CORRUPT: ("{path} is damaged", "it is moved aside and a new one is begun; if it comes again, look for disk errors with `dmesg`"),
+    HUNG: ("{path} does not answer", "the disk hangs: look for its errors with `dmesg`; if it stays, put device.state_dir on another one"),
     FAILED: ("{path} cannot be used", "see that no other program has opened it, and that its folder is one; it is tried again by itself"),
 }
 
@@ -71,6 +73,12 @@ def fault_of(error: BaseException, path: Path) -> SpoolError:
     text, hint = _WORDS[code]
     detail = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return SpoolError(code, f"{text.format(path=path)}: {detail}", hint)
+
+
+def hanging(path: Path) -> SpoolError:
+    """Say that the disk under the spool at `path` neither takes nor refuses."""
+    text, hint = _WORDS[HUNG]
+    return SpoolError(HUNG, text.format(path=path), hint)
 
 
 def _code(error: BaseException) -> str:

@@ -60,7 +60,7 @@ class Store:
     def __init__(self, path: Path, max_bytes: int, full: Literal["drop-oldest", "refuse"], clock: Clock) -> None:
         self.count = 0
         self.used_bytes = 0
-        self._path = path
+        self.path = path
         self._max_bytes = max_bytes
         self._full = full
         self._clock = clock
@@ -135,7 +135,7 @@ class Store:
         try:
             yield
         except (*FOREIGN, Damaged) as error:
-            fault = fault_of(error, self._path)
+            fault = fault_of(error, self.path)
             if fault.code == CORRUPT:
                 self._damage = str(error)
             # A full disk is no reason to let go; anything else may be of this connection alone.
@@ -147,14 +147,14 @@ class Store:
     def _open(self) -> Opened:
         moved, why = None, self._damage
         with self._guarded():
-            file.make_folder(self._path.parent)
+            file.make_folder(self.path.parent)
             if not self._damage and self._is_orphan():
                 self._carry_over()
             self.close()
             if self._damage:
-                moved = file.move_aside(self._path, self._clock.wall())
-            elif file.has_garbage_wal(self._path):
-                moved, why = file.move_aside(self._path, self._clock.wall(), (file.WAL,)), "its write-ahead log is garbage"
+                moved = file.move_aside(self.path, self._clock.wall())
+            elif file.has_garbage_wal(self.path):
+                moved, why = file.move_aside(self.path, self._clock.wall(), (file.WAL,)), "its write-ahead log is garbage"
             db = self._connect()
             found = Opened(rows.waiting(db), rows.next_id(db), moved, why)
             self._know(db)
@@ -163,9 +163,9 @@ class Store:
         return found
 
     def _connect(self) -> sqlite3.Connection:
-        if file.id_of(self._path) is None:
-            file.make(self._path)
-        db = self._db = file.connect(self._path)
+        if file.id_of(self.path) is None:
+            file.make(self.path)
+        db = self._db = file.connect(self.path)
         # A commit whose sync failed may be in the log all the same, and come back with it.
         if self._unsure or self._unsure_dropped:
             db.execute("BEGIN IMMEDIATE")
@@ -178,18 +178,18 @@ class Store:
     def _know(self, db: sqlite3.Connection) -> None:
         """Take note of what an open file is and holds."""
         self.count, self.used_bytes, self._oldest = rows.count(db), rows.used_bytes(db), rows.oldest(db)
-        self._file, self._wal = file.id_of(self._path), file.id_of(file.beside(self._path, file.WAL))
+        self._file, self._wal = file.id_of(self.path), file.id_of(file.beside(self.path, file.WAL))
 
     def _reconnect(self) -> sqlite3.Connection:
         """Open the file again after an error; only `open` may tell of another file with other rows."""
         if self._damage:
             raise Damaged(self._damage)
-        file.make_folder(self._path.parent)
-        known = self._file is not None and file.id_of(self._path) == self._file
+        file.make_folder(self.path.parent)
+        known = self._file is not None and file.id_of(self.path) == self._file
         db = self._connect()
         if not known and (self.count or rows.count(db)):
             self.close()
-            text = f"{self._path} is not the file it was: it was deleted, or another took its place"
+            text = f"{self.path} is not the file it was: it was deleted, or another took its place"
             raise SpoolError(CORRUPT, text, "leave the spool's file to edged; what was in it is lost to the broker")
         self._know(db)
         return db
@@ -198,9 +198,9 @@ class Store:
         """Give a connection whose commits end in the files that a later start will find."""
         db = self._db or self._reconnect()
         if self._is_orphan():
-            file.make_folder(self._path.parent)
+            file.make_folder(self.path.parent)
             db = self._carry_over()
-        elif file.size_of(file.beside(self._path, file.WAL)) > _LONG_WAL_BYTES:
+        elif file.size_of(file.beside(self.path, file.WAL)) > _LONG_WAL_BYTES:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where SQLite's own failed, which it keeps to itself
         return db
 
@@ -208,14 +208,14 @@ class Store:
         """Say whether the open file, or its log, was deleted or replaced: then only the connection still holds the rows."""
         if self._db is None:
             return False
-        return file.id_of(self._path) != self._file or file.id_of(file.beside(self._path, file.WAL)) != self._wal
+        return file.id_of(self.path) != self._file or file.id_of(file.beside(self.path, file.WAL)) != self._wal
 
     def _carry_over(self) -> sqlite3.Connection:
         """Give the rows of an orphan a file again. A stranger in its place is moved aside."""
-        if file.id_of(self._path) not in (None, self._file):
-            file.move_aside(self._path, self._clock.wall())
-        file.make(self._path, self._db)
-        self._file = file.id_of(self._path)
+        if file.id_of(self.path) not in (None, self._file):
+            file.move_aside(self.path, self._clock.wall())
+        file.make(self.path, self._db)
+        self._file = file.id_of(self.path)
         self.close()
         db = self._connect()
         self._know(db)
@@ -241,7 +241,7 @@ class Store:
         which page, as auto_vacuum does, and no second of work for a large file.
         """
         with suppress(*FOREIGN):
-            if self.used_bytes <= _LIVE_BYTES and file.size_of(self._path) - self.used_bytes >= _SPARE_BYTES:
+            if self.used_bytes <= _LIVE_BYTES and file.size_of(self.path) - self.used_bytes >= _SPARE_BYTES:
                 db.execute("VACUUM")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self.used_bytes = rows.used_bytes(db)

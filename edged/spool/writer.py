@@ -3,54 +3,33 @@
 What is put is written in groups: `commit_s` after the first of a group, or at once when URGENT
 of them hold up their senders. Where the file cannot be written, results wait in memory, up to
 PENDING_ROWS or PENDING_BYTES, and writing is tried again; beyond it the policy decides, and what
-is let go is counted. A file that turns out to be corrupt is moved aside, and a new one begun.
+is let go is counted. A disk that hangs counts as one that fails. A file that turns out to be
+corrupt is moved aside, and a new one begun.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from itertools import islice
+from typing import Literal
 
-from edged.clock import Clock
-from edged.spool.store import Row, SpoolError, Store
+from edged.clock import NS, Clock
+from edged.spool.faults import SpoolError, hanging
+from edged.spool.owner import Moved, Owner
+from edged.spool.pending import Pending
+from edged.spool.reading import CHUNK, Reading
+from edged.spool.store import Row, Store
 
 URGENT = 16  # Mosquitto lets 20 messages be unacknowledged
 GROUP = 2_000  # rows in one transaction
-CHUNK = 512  # rows read at a time
 CROWDED = 2_000  # rows that wait to be written, beyond which who makes them is held up
 PENDING_ROWS = 10_000
 PENDING_BYTES = 32 << 20
 RETRY_S = 5.0
+OPEN_S = 10.0  # a start waits no longer for the file
+HUNG_NS = 20 * NS  # one step of the disk that takes longer counts as a fault
+_MOVED = 10  # remembered
 FULL, UNWRITABLE, CORRUPT = "spool-full", "spool-unwritable", "spool-corrupt"
-
-
-class Owner(Protocol):
-    """Whose rows they are: one broker's. Called in the writer's thread."""
-
-    def kept(self, row: Row) -> None:
-        """Say that a row is on disk."""
-
-    def refused(self, row: Row, reason: str) -> None:
-        """Say that a row will not be on disk."""
-
-    def lost(self, row: int, stream: int, reason: str) -> None:
-        """Say that an old row was deleted to make room."""
-
-    def found(self, left: dict[int, int], last_row: int) -> None:
-        """Say what was found on disk, from an earlier run: rows of each stream, up to `last_row`."""
-
-    def feed(self, rows: list[Row], after: int, upto: int) -> None:
-        """Give rows behind `after`; there are no others up to `upto`."""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """A corrupt file that was moved aside; `rows` were known to be in it, None where nobody knows."""
-
-    to: str
-    why: str
-    rows: int | None
 
 
 class Writer:
@@ -63,6 +42,7 @@ class Writer:
         self.oldest: int | None = None  # wall time in ns at which the oldest result on disk was accepted
         self.orphans = 0  # rows of brokers that are not configured any more
         self._store = store
+        self._reading = Reading(store, clock)
         self._full = full
         self._commit_s = commit_s
         self._clock = clock
@@ -70,15 +50,16 @@ class Writer:
         self._opened = False
         # Above whatever an earlier run gave, also where its file cannot be opened yet.
         self._next = clock.wall()
-        self._pending: dict[int, Row] = {}
-        self._pending_bytes = 0
+        self._pending = Pending()
         self._gone: set[int] = set()
         self._fetches: list[tuple[str, int]] = []
         self._urgent = 0
         self._rounds = 0
         self._flush = False
         self._stopping = False
-        self._retry_s = 0.0
+        self._retry_s = 0.0  # how long to wait after the last failure; 0: it did not fail
+        self._retry_at = 0  # monotonic ns
+        self._step_began = 0  # monotonic ns, while the disk is used
         self._changed = threading.Condition()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
@@ -88,9 +69,18 @@ class Writer:
         self._owners[queue] = owner
 
     def start(self) -> None:
-        """Begin to write; when this returns, the owners know what an earlier run left. A file that cannot be opened is tried again."""
+        """Begin to write; when this returns, the owners know what an earlier run left, where the file could be opened within OPEN_S."""
         self._thread.start()
-        self._ready.wait()
+        self._ready.wait(OPEN_S)
+
+    def look(self) -> None:
+        """Notice a disk that neither takes nor refuses; called now and then."""
+        with self._changed:
+            hangs = bool(self._step_began) and self._clock.mono() - self._step_began > HUNG_NS
+            if hangs and self.fault is None:
+                self.fault = hanging(self._store.path)
+        if hangs:
+            self._trim()
 
     @property
     def alive(self) -> bool:
@@ -117,8 +107,7 @@ class Writer:
         with self._changed:
             row.id = self._next
             self._next += 1
-            self._pending[row.id] = row
-            self._pending_bytes += len(row.payload)
+            self._pending.add(row)
             self._urgent += urgent
             if len(self._pending) == 1 or self._urgent >= URGENT:
                 self._changed.notify()
@@ -127,8 +116,7 @@ class Writer:
     def gone(self, row: int) -> None:
         """Have a row deleted."""
         with self._changed:
-            if self.fault is not None and row in self._pending:
-                self._forget(row)
+            if self.fault is not None and self._pending.remove(row):
                 return
             self._gone.add(row)
             if len(self._gone) == 1:
@@ -165,11 +153,13 @@ class Writer:
     # -- the writer's own thread ----------------------------------------------------------
 
     def _run(self) -> None:
+        self._step_began = self._clock.mono()
         self._open()
+        self._step_began = 0
         self._ready.set()
         while not self._stopping:
             with self._changed:
-                waiting = self._changed.wait_for(self._something_to_do, RETRY_S if self.fault else None)
+                waiting = self._changed.wait_for(self._something_to_do, RETRY_S if self.fault or self._reading.missed else None)
                 if waiting and not self._hurry():
                     self._changed.wait_for(self._hurry, self._retry_s or self._commit_s)
             if not self._stopping:
@@ -186,19 +176,26 @@ class Writer:
     def _round(self) -> None:
         """Write one group and answer who asked meanwhile."""
         with self._changed:
-            rows = [row for row, _ in zip(self._pending.values(), range(GROUP))]
-            gone = [row for row in self._gone if row not in self._pending]
+            now = self._step_began = self._clock.mono()
+            rows: list[Row] = []
+            gone: list[int] = []
+            tries = not self._retry_s or self._flush or now >= self._retry_at  # else who only reads would have it fail again and again
+            if tries:
+                rows = self._pending.begin(GROUP)
+                gone = list(islice((row for row in self._gone if row not in self._pending), GROUP))
+            upto = rows[-1].id if len(rows) == GROUP else self._next - 1
             fetches, self._fetches = self._fetches, []
             self._urgent = 0
-        upto = rows[-1].id if len(rows) == GROUP else self._next - 1
-        try:
-            self._write(rows, gone)
-        except SpoolError as error:
-            self._failed(error)
+        if tries:
+            try:
+                self._write(rows, gone)
+            except SpoolError as error:
+                self._failed(error)
         for queue, after in fetches:
             self._owners[queue].feed(*self._answer(queue, after, upto))
         self._trim()
         with self._changed:
+            self._step_began = 0
             self._rounds += 1
             self._changed.notify_all()  # who flushes
 
@@ -211,9 +208,9 @@ class Writer:
         refused = set(written.refused)
         with self._changed:
             self._gone.difference_update(gone)
-            for row in rows:
-                self._forget(row.id)
-        self.fault, self._retry_s = None, 0.0
+            self._pending.end(rows)
+            self.fault, self._retry_s = None, 0.0
+            self._step_began = self._clock.mono()
         self.oldest = self._store.oldest()
         for row in rows:
             if row.id in refused:
@@ -221,12 +218,20 @@ class Writer:
             else:
                 self._owners[row.queue].kept(row)
         for queue, stream, row_id in written.dropped:
-            if queue in self._owners and row_id not in self._gone:
+            if queue not in self._owners:
+                self.orphans -= 1
+                self.dropped[FULL] = self.dropped.get(FULL, 0) + 1
+            elif row_id not in self._gone:
                 self._owners[queue].lost(row_id, stream, FULL)
+        for queue in self._reading.take_missed():
+            self._owners[queue].found({}, self._next - 1)
 
     def _failed(self, error: SpoolError) -> None:
+        with self._changed:
+            self._pending.end([])
         self.fault = error
         self._retry_s = min(RETRY_S, max(self._commit_s, 2 * self._retry_s))
+        self._retry_at = self._clock.mono() + int(self._retry_s * NS)
         if error.code == "spool-corrupt":
             self._opened = False
             self._open(self._store.count)
@@ -239,11 +244,15 @@ class Writer:
             self.fault = error
             return
         self._opened = True
-        self.fault, self._retry_s = None, 0.0
+        self.fault = None
         self.oldest = self._store.oldest()
         if opened.moved is not None:
-            self.moved.append(Moved(str(opened.moved), opened.why, known))
+            self.moved = [*self.moved[1 - _MOVED :], Moved(str(opened.moved), opened.why, known)]
             self.dropped[CORRUPT] = self.dropped.get(CORRUPT, 0) + (known or 0)
+            with self._changed:
+                upto = next((row.id for row in self._pending), self._next) - 1  # those that wait will be in the new file
+            for owner in self._owners.values():
+                owner.moved(upto)
         left: dict[str, dict[int, int]] = {}
         for queue, stream, count in opened.waiting:
             left.setdefault(queue, {})[stream] = count
@@ -259,31 +268,26 @@ class Writer:
         rows: list[Row] = []
         if self._opened:
             try:
-                rows = self._store.read(queue, after, CHUNK)
+                rows = self._reading.read(queue, after)
             except SpoolError as error:
                 self._failed(error)
+                if error.code == "spool-corrupt" and self._opened:
+                    return [], after, after  # so that it is asked for again, of the file that is new now
         with self._changed:
             if rows:
                 return [row for row in rows if row.id not in self._gone], after, rows[-1].id
             if self.fault is None:
                 return [], after, max(after, upto)
-            waiting = [row for row in self._pending.values() if row.queue == queue and row.id > after][:CHUNK]
-        return waiting, after, waiting[-1].id if waiting else max(after, upto)
+            waiting = self._pending.behind(queue, after, CHUNK)
+            return waiting, after, waiting[-1].id if waiting else max(after, self._next - 1)
 
     def _trim(self) -> None:
         """Let go of what does not fit into memory while the file cannot be written."""
-        let_go: list[Row] = []
         with self._changed:
             if self.fault is None:
                 return
-            pending = list(self._pending.values())
-            if self._full == "refuse":
-                pending.reverse()
-            while pending and (len(self._pending) > PENDING_ROWS or self._pending_bytes > PENDING_BYTES):
-                let_go.append(pending.pop(0))
-                self._forget(let_go[-1].id)
-        for row in let_go:
-            self._owners[row.queue].refused(row, UNWRITABLE)
-
-    def _forget(self, row: int) -> None:
-        self._pending_bytes -= len(self._pending.pop(row).payload)
+            for row in [row for row in self._gone if self._pending.remove(row)]:
+                self._gone.discard(row)
+            let_go = self._pending.trim(PENDING_ROWS, PENDING_BYTES, newest=self._full == "refuse")
+        for each in let_go:
+            self._owners[each.queue].refused(each, UNWRITABLE)

@@ -71,6 +71,7 @@ class Assembly:
         """Give the windows that a batch's readings complete, at most CUT_WINDOWS at a time."""
         times = readings.times if readings.times is not None else np.full(len(readings.values), batch.arrival, np.int64)
         topics = batch.topics
+        self.timeline.again = batch.again
         if self.given.kind == "tensor":
             found = self._tensors(batch, readings, times)
         elif readings.labels is None and topics.count(topics[0]) == len(topics):

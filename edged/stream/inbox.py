@@ -1,6 +1,7 @@
 """The bounded queue before a pipeline: what a source puts in, a worker takes out.
 
-When `size` messages wait, the policy decides: `block` makes the source wait, `drop-oldest`
+When `size` messages wait, the policy decides: `block` makes the source wait (a broker that
+waits for acknowledgements anyway is only turned away beyond HELD_BYTES), `drop-oldest`
 and `drop-newest` let messages go, `latest` keeps the newest message of each topic. What is
 let go is counted, and its batch still counts as worked off, so that a broker does not hold it.
 One lock, taken once a batch.
@@ -15,9 +16,11 @@ from collections.abc import Callable
 from edged.config.schema import Queue
 from edged.records import Batch
 
+HELD_BYTES = 8 << 20  # Mosquitto 2.0.11 sends up to 20 messages for each acknowledgement, however many are open
+
 
 class Inbox:
-    """Batches waiting for one pipeline."""
+    """Batches waiting for one pipeline. `overfull`: a broker was turned away, and should not come back before there is room."""
 
     def __init__(self, queue: Queue, wake: Callable[[], None]) -> None:
         """`wake` is called after each batch that was put in."""
@@ -27,6 +30,8 @@ class Inbox:
         self._batches: deque[Batch] = deque()
         self._room = threading.Condition()
         self._closed = False
+        self._held = 0  # bytes
+        self.overfull = False
         self.waiting = 0
         self.dropped = 0
 
@@ -35,6 +40,9 @@ class Inbox:
         with self._room:
             if self._closed:
                 return False
+            if self._held + batch.size > HELD_BYTES and batch.connection and self._queue.full == "block":
+                self.overfull = True
+                return False
             if self.waiting + len(batch.topics) > self._queue.size:
                 self._make_room(batch)
                 if self._closed:
@@ -42,6 +50,7 @@ class Inbox:
             if batch.topics:
                 self._batches.append(batch)
                 self.waiting += len(batch.topics)
+                self._held += batch.size
             elif batch.done:
                 batch.done()
         self._wake()
@@ -56,8 +65,20 @@ class Inbox:
                 return None
             batch = self._batches.popleft()
             self.waiting -= len(batch.topics)
+            self._held -= batch.size
+            self.overfull = self.overfull and self._held > HELD_BYTES // 2
             self._room.notify()
             return batch
+
+    def forget_before(self, connection: int) -> None:
+        """Let go of what came on earlier connections: the broker sends it again on this one."""
+        with self._room:
+            stays = [each for each in self._batches if not 0 < each.connection < connection]
+            self._batches = deque(stays)
+            self.waiting = sum(len(each.topics) for each in stays)
+            self._held = sum(each.size for each in stays)
+            self.overfull = False
+            self._room.notify()
 
     def close(self) -> None:
         """Take no more; a source that waits is let go."""
@@ -69,8 +90,7 @@ class Inbox:
         policy = self._queue.full
         if policy == "block":
             if batch.done:
-                # Its sender waits already: a broker holds back when enough is not acknowledged.
-                # The thread that receives must not: it also sends what makes room.
+                # The thread that receives must not wait: it also sends what makes room.
                 return
             # A batch larger than the whole queue waits for an empty one.
             while not self._closed and self.waiting and self.waiting + len(batch.topics) > self._queue.size:
@@ -89,6 +109,7 @@ class Inbox:
         self._trim(oldest, slice(excess, None))
         if not oldest.topics:
             self._batches.popleft()
+            self._held -= oldest.size
             if oldest.done:
                 oldest.done()
 
@@ -110,6 +131,7 @@ class Inbox:
             batch.payloads = [batch.payloads[i] for i in keep]
         for batch in [each for each in self._batches if not each.topics]:
             self._batches.remove(batch)
+            self._held -= batch.size
             if batch.done:
                 batch.done()
         self.waiting = sum(len(each.topics) for each in self._batches)

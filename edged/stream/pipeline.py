@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edged.clock import Clock
+from edged.clock import NS, Clock
 from edged.config import schema
 from edged.errors import BugError, EdgedError
 from edged.histogram import RecentHistogram
 from edged.hold import Hold
 from edged.records import MISSING, Batch, Outgoing, Rejected
-from edged.stream.assembly import Assembly
+from edged.stream.assembly import CUT_WINDOWS, Assembly
 from edged.stream.carried import Carried, Identity, identity_of
 from edged.stream.counters import Counters
 from edged.stream.decoders.choose import Decoder
@@ -32,6 +32,8 @@ from edged.stream.postprocess import MODEL_NAN
 from edged.stream.results import ResultMaker, timing
 from edged.stream.streams import Labels
 from edged.stream.windows import Cuts
+
+STEP_NS = NS // 2  # what one call of the model should take at most, so that a slow one is not taken for one that hangs
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Pipeline:
         self.inference = inference
         self.sinks = sinks
         self.counters = Counters(RecentHistogram(clock.mono()))
-        self.inbox = Inbox(options.queue or _default_queue(options.source), wake)
+        self.inbox = Inbox(options.queue or _default_queue(options), wake)
         self.busy_since = 0  # monotonic ns of the last step of the batch that is worked on, 0: there is none
         self.last_error: EdgedError | None = None
         self.last_error_mono = 0
@@ -82,6 +84,7 @@ class Pipeline:
         self._clock = clock
         self._on_rejected = on_rejected
         self._results = ResultMaker(device, options.name, inference.model, given.samples, event_time, run)
+        self._at_once = 1  # windows in one call of the model; how long one takes shows with the first
         self._deadline_ns = int(options.deadline_ms * 1_000_000)
 
     def take(self) -> Batch | None:
@@ -137,7 +140,8 @@ class Pipeline:
         if len(readings.values):
             self.counters.readings += len(readings.values)
             for cuts in self.assembly.cuts(batch, readings):
-                self._infer(cuts, batch, began, hold)
+                for step in (cuts,) if len(cuts.slots) <= self._at_once else cuts.parts(self._at_once):
+                    self._infer(step, batch, began, hold)
 
     def _infer(self, cuts: Cuts, batch: Batch, began: int, hold: Hold | None) -> None:
         count = len(cuts.windows)
@@ -145,6 +149,7 @@ class Pipeline:
         start = self.busy_since = self._clock.mono()
         scores = self.inference.scores(cuts.windows, cuts.slots)
         ended = self._clock.mono()
+        self._at_once = max(1, min(CUT_WINDOWS, STEP_NS * count // max(1, ended - start)))
         total = ended - batch.arrival_mono
         took = timing(began - batch.arrival_mono, (ended - start) // count, total)
         outgoing: list[Outgoing] = []
@@ -170,6 +175,7 @@ class Pipeline:
         for sink in self.sinks:
             chosen = wanted(outgoing, sink.when)
             if chosen:
+                self.busy_since = self._clock.mono()  # a step of its own: an output may hold us up for a second
                 sink.output.deliver(chosen, hold)
 
     def _reject(self, batch: Batch, rejected: Rejected) -> None:
@@ -184,12 +190,14 @@ def _parts(batch: Batch, most: int) -> list[Batch]:
     if count <= most:
         return [batch]
     cut = (slice(start, start + most) for start in range(0, count, most))
-    return [Batch(batch.topics[each], batch.payloads[each], batch.arrival, batch.arrival_mono) for each in cut]
+    return [Batch(batch.topics[each], batch.payloads[each], batch.arrival, batch.arrival_mono, again=batch.again) for each in cut]
 
 
-def _default_queue(source: schema.Source) -> schema.Queue:
-    """A file can wait; a sensor cannot."""
-    return schema.Queue(full="block") if isinstance(source, (schema.FileSource, schema.StdinSource)) else schema.Queue()
+def _default_queue(options: schema.Pipeline) -> schema.Queue:
+    """A file can wait, and so can a broker that keeps what is not acknowledged; a sensor cannot, and nobody waits for `background`."""
+    source = options.source
+    kept = isinstance(source, schema.MqttSource) and source.qos > 0 and options.class_ != "background"
+    return schema.Queue(full="block") if kept or isinstance(source, (schema.FileSource, schema.StdinSource)) else schema.Queue()
 
 
 def has_event_time(decoder: schema.Decoder) -> bool:

@@ -4,7 +4,8 @@ The rules, for one stream, where `period` is 1 / rate_hz:
 
 - A reading with the time of the last one is a duplicate, an earlier one is late: both are
   dropped and counted. After `patience` late readings in a row the sensor's clock is taken to
-  have been set back: the unfinished window is let go and time begins anew.
+  have been set back: the unfinished window is let go and time begins anew. Messages that a broker
+  sends again do not count for that.
 - A step of more than 1.5 periods is a gap. `void` lets the unfinished window go; `hold`
   repeats the last reading and `interpolate` draws a line to the next one, at most one
   window's worth: a longer gap is void.
@@ -57,6 +58,7 @@ class Timeline:
     def __init__(self, rate_hz: float, gap: str, patience: int) -> None:
         self._period = int(NS / rate_hz) if rate_hz else 0
         self._limit = self._period * 3 // 2 if rate_hz else np.iinfo(np.int64).max
+        self.again = False  # what comes may have come before: late readings say nothing of the sensor's clock
         self._gap = gap
         self._patience = patience
         self._last = np.zeros(0, np.int64)
@@ -158,6 +160,8 @@ class Timeline:
         return Piece(values, times, anew)
 
     def _clock_was_set_back(self, slot: int) -> bool:
+        if self.again:
+            return False
         run = self._late_run.get(slot, 0) + 1
         self._late_run[slot] = run
         if run <= self._patience:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edged.clock import Clock
+from edged.clock import SteadyClock
 from edged.mqtt.message import Message
 from edged.mqtt.outbox import Outbox
 from edged.spool.store import Row
@@ -21,7 +21,7 @@ class _Waiting(Row):
 class Spooled:
     """The disk of one link; a `mqtt.waiting.Disk` to its outbox, a `spool.writer.Owner` to the writer."""
 
-    def __init__(self, queue: str, writer: Writer, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, queue: str, writer: Writer, outbox: Outbox, clock: SteadyClock) -> None:
         self._queue = queue
         self._writer = writer
         self._outbox = outbox
@@ -39,7 +39,7 @@ class Spooled:
     def keep(self, message: Message) -> int:
         """See `Disk`."""
         m = message
-        row = _Waiting(0, self._queue, m.stream, m.topic, m.payload, m.qos, m.content_type, m.properties, self._clock.wall(), m)
+        row = _Waiting(0, self._queue, m.stream, m.topic, m.payload, m.qos, m.content_type, m.properties, self._clock.now(), m)
         return self._writer.put(row, urgent=message.hold is not None)
 
     def gone(self, row: int) -> None:
@@ -67,6 +67,10 @@ class Spooled:
     def lost(self, row: int, stream: int, reason: str) -> None:
         """See `Owner`."""
         self._outbox.lost(row, stream, reason)
+
+    def moved(self, upto: int) -> None:
+        """See `Owner`."""
+        self._outbox.moved(upto)
 
     def found(self, left: dict[int, int], last_row: int) -> None:
         """See `Owner`."""

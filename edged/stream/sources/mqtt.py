@@ -16,6 +16,7 @@ from edged.mqtt.link import Link
 from edged.mqtt.receive import Block
 from edged.mqtt.topics import Template
 from edged.records import Batch
+from edged.stream.inbox import Inbox
 
 Deliver = Callable[[Batch], bool | None]
 _CACHED_TOPICS = 20_000  # beyond it the cache begins anew, so that hostile topics cannot fill the memory
@@ -53,13 +54,15 @@ class MqttInput:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._sources: list[MqttSource] = []
+        self._inboxes: list[Inbox] = []
         self._routes: dict[bytes, tuple[int, ...]] = {}
         self._acks: Acks | None = None
         self.unasked = 0  # messages whose topic no pipeline asked for
 
-    def add(self, source: MqttSource) -> None:
-        """Take one more source, before `bind`."""
+    def add(self, source: MqttSource, inbox: Inbox | None) -> None:
+        """Take one more source and the inbox that it feeds, before `bind`."""
         self._sources.append(source)
+        self._inboxes += [inbox] if inbox else []
 
     def bind(self, link: Link) -> None:
         """Subscribe on `link`, and acknowledge there."""
@@ -70,17 +73,28 @@ class MqttInput:
     def on_block(self, block: Block, connection: int) -> None:
         """Hand a received block on; called in the link's thread."""
         wall, mono = self._clock.wall(), self._clock.mono()
+        # Messages of QoS 0 do not come again: a block that has some is of no connection.
+        again = connection if all(block.mids) else 0
         if len(self._sources) == 1:
             done = self._when_done(1, block.mids, connection)
-            self._sources[0].put(Batch(block.topics, block.payloads, wall, mono, done))
+            self._sources[0].put(Batch(block.topics, block.payloads, wall, mono, done, block.again, again, _size(block.payloads)))
             return
         parts = self._split(block)
         done = self._when_done(len(parts), block.mids, connection)
         for which, rows in parts.items():
             topics, payloads = [block.topics[i] for i in rows], [block.payloads[i] for i in rows]
-            self._sources[which].put(Batch(topics, payloads, wall, mono, done))
+            self._sources[which].put(Batch(topics, payloads, wall, mono, done, block.again, again, _size(payloads)))
         if not parts and done:
             done()
+
+    def is_overfull(self) -> bool:
+        """Say whether more came than is held in memory: the link should end, and wait for room."""
+        return any(inbox.overfull for inbox in self._inboxes)
+
+    def resumed(self, connection: int) -> None:
+        """Note that the broker sends again what was not acknowledged; called in the link's thread, before it does."""
+        for inbox in self._inboxes:
+            inbox.forget_before(connection)
 
     def _split(self, block: Block) -> dict[int, list[int]]:
         parts: dict[int, list[int]] = {}
@@ -107,3 +121,7 @@ class MqttInput:
             return None
         done = self._acks.expect(mids, connection)
         return done if parts <= 1 else Hold(done, parts).release
+
+
+def _size(payloads: list[bytes | None]) -> int:
+    return sum([len(payload) for payload in payloads if payload])

@@ -26,23 +26,28 @@ class PipelineSource:
         self._clock = clock
         self._encode = make_format("json").encode
         self._to: Deliver | None = None
+        self._stopped = False
 
     def start(self, deliver: Deliver) -> None:
         """Let results through from now on."""
         self._to = deliver
 
     def stop(self) -> None:
-        """Let nothing more through."""
+        """Let nothing more through; a message whose results come later stays unacknowledged, and comes again after a restart."""
+        self._stopped = self._stopped or self._to is not None
         self._to = None
 
     def deliver(self, outgoing: list[Outgoing], hold: Hold | None = None) -> None:
         """Take results of the other pipeline; they are safe when those that are made of them are."""
-        if self._to is not None:
+        to = self._to
+        if self._stopped and hold:
+            hold.take()  # for good
+        if to is not None:
             topics = [msgspec.json.encode(each.result.labels) for each in outgoing]
             payloads: list[bytes | None] = [self._encode(each.result) for each in outgoing]
             if hold:
                 hold.take()
-            self._to(Batch(topics, payloads, self._clock.wall(), self._clock.mono(), hold.release if hold else None))
+            to(Batch(topics, payloads, self._clock.wall(), self._clock.mono(), hold.release if hold else None))
 
     def close(self) -> None:
         """Do nothing: the inbox behind it is closed by its own pipeline."""
