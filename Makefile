@@ -2,16 +2,19 @@
 # but Mosquitto and systemd, by `make test` as root.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format bench soak clean
+.PHONY: help demo test vm-test check format bench soak clean
 
 help: ## list what make can do here
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 demo: .venv/has-demo ## try it out for a minute; DEMO_ARGS="--seconds 20 --speed 4" for another way
 	@.venv/bin/edged demo $(DEMO_ARGS)
 
 test: .venv/has-test ## run all tests; TEST_ARGS="-k demo" for some of them
 	@scripts/test $(TEST_ARGS)
+
+vm-test: .venv/has-test ## boot edged in a virtual machine, kill it, hang it, restart it; as root, some minutes
+	@scripts/vm-test
 
 check: .venv/has-check ## lint, format, types, and the rules of the project
 	.venv/bin/ruff check .

@@ -571,6 +571,8 @@ def recovers_from_lost_permissions(folder: Path) -> None:
 
 
 def test_permissions_that_are_lost_are_told_and_used_when_they_are_back() -> None:
+    if not Path("/").stat().st_mode & 0o001:
+        pytest.skip("here other users than root may not even enter /")
     folder = Path(tempfile.mkdtemp())  # not below a folder that only root may enter
     try:
         in_child(recovers_from_lost_permissions, folder)

@@ -1,0 +1,46 @@
+"""The boot test inside of the machine: takes the steps of this boot, tells each on the second serial line, ends the boot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TextIO
+
+from tests.vm.steps import BOOTS, EDGED, Step
+from tests.vm.unit import command
+
+CHANNEL = Path("/dev/ttyS1")
+COUNT = Path("/var/lib/vm-test/boots")
+
+
+def main() -> None:
+    number = int(COUNT.read_text()) if COUNT.exists() else 0
+    COUNT.write_text(str(number + 1))
+    command("sync", str(COUNT))  # now: later it would help the daemon over a power cut
+    boot = BOOTS[number]
+    with CHANNEL.open("w") as channel:
+        first, *others = boot.steps
+        ready = _take(first, channel)
+        for step in others:
+            if ready:
+                _take(step, channel)
+            else:
+                _tell(channel, step, False, "was not tried: edged is not ready")
+    command(*boot.end)
+
+
+def _take(step: Step, channel: TextIO) -> bool:
+    try:
+        said, ok = step.look(), True
+    except Exception as error:  # whatever it is, the other steps are taken
+        said, ok = f"\n{type(error).__name__}: {error}\nThe journal's last lines:\n{EDGED.recent()}", False
+    _tell(channel, step, ok, said)
+    return ok
+
+
+def _tell(channel: TextIO, step: Step, ok: bool, said: str) -> None:
+    print(json.dumps({"step": step.name, "ok": ok, "said": said}), file=channel, flush=True)
+
+
+if __name__ == "__main__":
+    main()
