@@ -2,7 +2,7 @@
 
     EDGED_STUCK_FILE=/run/stuck python -m tests.stuck run --config edged.toml
 
-The arguments are those of `edged`. Every engine that the daemon opens is wrapped in this process;
+With EDGED_SLOW_S each answer takes so many seconds. The arguments are those of `edged`. Every engine that the daemon opens is wrapped in this process;
 the project itself has no such hook.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 from edged.service import wiring
 
 FILE = "EDGED_STUCK_FILE"
+SLOW = "EDGED_SLOW_S"
 
 
 class StuckEngine:
@@ -32,6 +33,7 @@ class StuckEngine:
     def infer(self, inputs: Any) -> Any:
         if self._file.exists():
             _sleep_for_ever()
+        time.sleep(float(os.environ.get(SLOW, "0")))
         return self._engine.infer(inputs)
 
 

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edged.clock import iso
+from edged.service.blackbox import in_memory
 from tests.broker import Mosquitto
 from tests.daemon import Daemon, Status, codes, on_topic, pipeline
 from tests.peer import Peer
@@ -251,6 +253,34 @@ def test_partial_windows_survive_a_clean_stop(make_broker: MakeBroker, make_daem
     assert daemon.pipeline("har")["dropped"] == {}
 
 
+def test_readings_that_a_kill_took_are_counted_by_the_next_start(broker: Mosquitto, make_daemon: MakeDaemon) -> None:
+    """They are in no window yet and acknowledged; where /run is in memory, their number outlives the process."""
+    memory = Path("/dev/shm")
+    if not in_memory(memory):
+        pytest.skip("needs a file system in memory at /dev/shm")
+    daemon = make_daemon(pipeline("har", on_topic("$FLEET/in")), broker.port)
+    folder = Path(tempfile.mkdtemp(dir=memory))
+    daemon.socket = folder / "s"
+    daemon.environ = {"EDGED__CONTROL__SOCKET": str(daemon.socket)}
+    try:
+        daemon.start()
+        message = json.loads(window(0))
+        with Peer(broker.port) as peer:
+            peer.publish(f"{daemon.fleet}/in", json.dumps({**message, **{c: message[c][:130] for c in "xyz"}}))
+        daemon.until(lambda status: status["pipelines"][0]["readings"] == 130, "half a window is there")
+        box = folder / "s.unfinished"
+        until(lambda: (130).to_bytes(8, "little") in box.read_bytes(), "the tick has noted it")
+        daemon.kill()
+        daemon.start()
+        assert daemon.pipeline("har")["dropped"] == {"crash": 130}
+        assert "unclean-stop" in codes(daemon.status())
+        assert daemon.stop() == 0
+        assert not box.exists()
+    finally:
+        daemon.kill()
+        shutil.rmtree(folder)
+
+
 def test_a_model_that_hangs_starves_the_watchdog_and_the_daemon_is_restarted(broker: Mosquitto, make_daemon: MakeDaemon) -> None:
     daemon = make_daemon(pipeline("har", on_topic("$FLEET/in"), more="deadline_ms = 100"), broker.port)
     stuck = daemon.folder / "stuck"
@@ -296,3 +326,19 @@ def test_results_go_on_while_the_broker_is_away_and_all_arrive(make_broker: Make
     with Peer(broker.start().port, daemon.out("har"), client_id="ear") as peer:
         until(lambda: len({json.loads(each.payload)["id"] for each in peer.on(daemon.out("har"))}) >= 50, "all arrive")
     assert daemon.status()["spool"]["dropped"] == {}
+
+
+def test_a_stop_amid_a_backlog_leaves_it_to_the_broker_and_keeps_the_windows(make_broker: MakeBroker, make_daemon: MakeDaemon) -> None:
+    """A model that is slow, and thousands of messages that wait: they are not worked off before the end, and not lost."""
+    broker = make_broker(persistent=True).start()
+    daemon = make_daemon(pipeline("har", on_topic("$FLEET/in"), more="deadline_ms = 2000"), broker.port)
+    daemon.module, daemon.environ = "tests.stuck", {"EDGED_STUCK_FILE": "/nowhere", "EDGED_SLOW_S": "0.1"}
+    daemon.start()
+    with Peer(broker.port, daemon.out("har")) as peer:
+        peer.publish_all(f"{daemon.fleet}/in", map(window, range(150)))
+        daemon.until(lambda status: results_in(status) > 2, "it is at it")
+        assert daemon.stop() == 0
+        assert not daemon.logged("windows-not-kept")
+        daemon.environ["EDGED_SLOW_S"] = "0"
+        daemon.start()
+        until(lambda: len({json.loads(each.payload)["id"] for each in peer.on(daemon.out("har"))}) >= 150, "all results", daemon.tail)

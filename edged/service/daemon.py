@@ -31,6 +31,7 @@ from edged.mqtt.message import Message
 from edged.mqtt.topics import DeviceTopics
 from edged.service.control import ControlServer
 from edged.service.delivery import Delivery
+from edged.service.ending import close, forget_unacknowledged, has_work, is_done, unwritten
 from edged.service.events import Events
 from edged.service.headline import headline
 from edged.service.health import Conditions
@@ -43,7 +44,7 @@ from edged.service.rejects import RejectSampler
 from edged.service.report import Life, snapshot
 from edged.service.snapshot import ERROR, INFO, WARNING, Snapshot
 from edged.service.unfinished import Unfinished
-from edged.service.wiring import MAIN, Hooks, Lane, Parts, wire
+from edged.service.wiring import MAIN, Hooks, Parts, wire
 
 if TYPE_CHECKING:
     from edged.service.metrics_server import MetricsServer
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 TICK_S = 0.5
 WORKERS_STOP_S = 5.0
 STATUS_EVERY_NS = 10 * NS
+LAST_STEP_S = 2.0
 DRAIN_S = 0.01
 
 _log = structlog.get_logger()
@@ -112,7 +114,7 @@ class Daemon:
 
         A stop that was asked for is no failure.
         """
-        return not self._signals and any(lane.error or _unwritten(lane) for lane in self.parts.lanes)
+        return not self._signals and any(lane.error or unwritten(lane) for lane in self.parts.lanes)
 
     def run(self) -> None:
         """Run until a signal, or until every source has come to its end."""
@@ -198,7 +200,7 @@ class Daemon:
     def _finished(self) -> bool:
         """Say whether every source has ended and its messages are worked off."""
         lanes = self.parts.lanes
-        return all(_is_done(lane) for _ in lanes for lane in lanes)  # again and again: results may go down a chain between two looks
+        return all(is_done(lane) for _ in lanes for lane in lanes)  # again and again: results may go down a chain between two looks
 
     def _stop(self) -> None:
         parts = self.parts
@@ -231,16 +233,19 @@ class Daemon:
         """
         end = self._clock.mono() + int(WORKERS_STOP_S * NS)
         first = [lane for lane in self.parts.lanes if not isinstance(lane.options.source, schema.PipelineSource)]
-        _close(first)
+        close(first)
         while len(first) < len(self.parts.lanes) and self._at_work() and self._clock.mono() < end:
             time.sleep(DRAIN_S)
-        _close(self.parts.lanes)
+        close(self.parts.lanes)
         stopped = [worker.stop(max(0.0, (end - self._clock.mono()) / NS)) for worker in self.parts.workers]
+        if not all(stopped):
+            forget_unacknowledged(self.parts.lanes)
+            stopped = [worker.stop(LAST_STEP_S) for worker in self.parts.workers]
         return all(stopped)
 
     def _at_work(self) -> bool:
         lanes = self.parts.lanes
-        return any(_has_work(lane) for _ in lanes for lane in lanes)  # see `_finished`
+        return any(has_work(lane) for _ in lanes for lane in lanes)  # see `_finished`
 
     def _say_stopped(self, workers: bool, lost: int) -> None:
         if lost or not workers:
@@ -267,34 +272,3 @@ class Daemon:
         self._signals += 1
         if self._signals > 1 and self._life.state == "stopping":
             sys.exit(128 + number)
-
-
-def _is_done(lane: Lane) -> bool:
-    """Say whether nothing more can come through a lane.
-
-    A lane without a pipeline whose source never ends waits for a model: the daemon stays up
-    so that `edged status` can say why.
-    """
-    source = lane.options.source
-    if lane.pipeline is None:
-        return isinstance(source, schema.StdinSource) or (isinstance(source, schema.FileSource) and not source.follow)
-    if lane.pipeline.sinks and all(sink.output.finished for sink in lane.pipeline.sinks):
-        return True  # nobody reads it any more, as in `edged run | head`
-    ended = lane.source.finished or isinstance(source, schema.PipelineSource)
-    return ended and not _has_work(lane)
-
-
-def _unwritten(lane: Lane) -> bool:
-    """Say whether an output let results go, other than one whose reader has gone."""
-    return lane.pipeline is not None and any(sink.output.dropped and not sink.output.finished for sink in lane.pipeline.sinks)
-
-
-def _has_work(lane: Lane) -> bool:
-    return lane.pipeline is not None and bool(lane.pipeline.inbox.waiting or lane.pipeline.busy_since)
-
-
-def _close(lanes: list[Lane]) -> None:
-    for lane in lanes:
-        lane.source.stop()
-        if lane.pipeline is not None:
-            lane.pipeline.inbox.close()
