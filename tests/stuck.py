@@ -2,8 +2,8 @@
 
     EDGED_STUCK_FILE=/run/stuck python -m tests.stuck run --config edged.toml
 
-With EDGED_SLOW_S each answer takes so many seconds. The arguments are those of `edged`. Every engine that the daemon opens is wrapped in this process;
-the project itself has no such hook.
+With EDGED_SLOW_S each answer takes so many seconds. The arguments are those of `edged`. Every
+engine that the daemon opens is wrapped in this process; the project itself has no such hook.
 """
 
 from __future__ import annotations
