@@ -20,26 +20,20 @@ def main() -> None:
     boot = BOOTS[number]
     with CHANNEL.open("w") as channel:
         first, *others = boot.steps
-        ready = _take(first, channel)
-        for step in others:
-            if ready:
+        if _take(first, channel):
+            for step in others:
                 _take(step, channel)
-            else:
-                _tell(channel, step, False, "was not tried: edged is not ready")
     command(*boot.end)
 
 
 def _take(step: Step, channel: TextIO) -> bool:
+    """Take a step, tell how it went, and give whether it holds."""
     try:
         said, ok = step.look(), True
     except Exception as error:  # whatever it is, the other steps are taken
         said, ok = f"\n{type(error).__name__}: {error}\nThe journal's last lines:\n{EDGED.recent()}", False
-    _tell(channel, step, ok, said)
-    return ok
-
-
-def _tell(channel: TextIO, step: Step, ok: bool, said: str) -> None:
     print(json.dumps({"step": step.name, "ok": ok, "said": said}), file=channel, flush=True)
+    return ok
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def _command(machine: Machine) -> list[str]:
     return [
         *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", _PROCESSOR, "-smp", "2", "-m", _MEMORY),
         *("-kernel", str(machine.kernel), "-initrd", str(machine.initrd)),
-        *("-append", "root=LABEL=root rw console=ttyS0 quiet mitigations=off"),
+        *("-append", "root=LABEL=root rw console=ttyS0 quiet mitigations=off panic=-1"),
         *("-drive", f"file={machine.disk},if=virtio,format=raw", "-nic", "none"),
         *("-no-reboot", "-display", "none", "-monitor", "none", "-serial", f"file:{machine.console}", "-serial", "stdio"),
     ]

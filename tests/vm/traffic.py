@@ -50,7 +50,7 @@ def wait_for(numbers: Iterable[int]) -> str:
     missing = sorted(wanted - set(came))
     assert not missing, f"{len(missing)} of {len(wanted)} results did not arrive within {PATIENCE_S:g} s: of windows {missing}"
     again = len(came) - len(wanted)
-    return f"{len(wanted)} of {len(wanted)}" + (f", {again} of them twice" if again else "")
+    return f"({len(wanted)} of {len(wanted)}{f', {again} of them twice' if again else ''})"
 
 
 def _number(payload: bytes | bytearray) -> int:

@@ -24,7 +24,7 @@ class Unit:
 
     def wait_ready(self, other_than: int = 0) -> int:
         """Wait until it is active, with a main process other than that one; give its process id."""
-        return until(lambda: self._ready_pid(other_than), f"{self.name} is active", self.recent)
+        return until(lambda: self._ready_pid(other_than), f"{self.name} is active")
 
     def ready_since(self) -> float:
         """Give the time at which it became active, as `time.monotonic()` gives it: seconds since the kernel's start."""
