@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TextIO
 
-from tests.vm.steps import BOOTS, EDGED, Step
-from tests.vm.unit import command
+from tests.vm.steps import BOOTS, Step
+from tests.vm.unit import EDGED, command
 
 CHANNEL = Path("/dev/ttyS1")
 COUNT = Path("/var/lib/vm-test/boots")

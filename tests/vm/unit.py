@@ -66,3 +66,7 @@ def command(*words: str) -> str:
 
 def _entries(*matches: str) -> list[Entry]:
     return [json.loads(line) for line in command("journalctl", "--output=json", "--no-pager", *matches).splitlines()]
+
+
+EDGED = Unit("edged")
+SITE = Unit("mosquitto-site")  # the broker that takes results; nobody but the test starts it
