@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: `python -m bench [cpu packed latency keys memory status] [--quick]`.
+"""Run all benchmarks, or those named: `python -m bench [cpu packed latency keys memory status swap trial] [--quick]`.
 
 Each runs the plain script and the daemon in turn, several times, in the same minutes, and
 prints the medians and their ratio beside the bar. Nothing here fails: a bar that is missed is
@@ -15,11 +15,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from bench import swap
 from bench.load import Message, Results, Sender, json_messages, packed_messages
 from bench.parties import EDGED, PACKED, broker, cpu_s, edged, plain, processor, pss_mib, recording
+from bench.trial import trial_rows
 
 SAMPLES, HOP = 260, 130
-HELP = "usage: python -m bench [--quick] [cpu] [packed] [latency] [keys] [memory] [status]; without names, all of them"
+HELP = "usage: python -m bench [--quick] [cpu] [packed] [latency] [keys] [memory] [status] [swap] [trial]; without names, all of them"
 QUICK = "--quick" in sys.argv
 ROUNDS = 1 if QUICK else 3
 START_MS = 1_700_000_000_000
@@ -167,6 +169,20 @@ def bench_status() -> None:
     line("edged status", f"{statistics.median(walls):.3f} s, slowest {max(walls):.3f} s", statistics.median(walls), "≤ 0.25 s", 0.25)
 
 
+def bench_swap() -> None:
+    """Another release under full load: how long nothing is served, with one stream and with 1,000."""
+    for streams in (1, 1000):
+        seen = swap.pauses(streams, 10 if QUICK else swap.SWAPS)
+        line(f"swap, {streams:,} streams: not serving", swap.in_words(seen.gap), max(seen.gap) / 1000, "≤ 1 s", 1.0)
+        line("the same: from result to result", swap.in_words(seen.results), max(seen.results) / 1000, "≤ 1 s", 1.0)
+
+
+def bench_trial() -> None:
+    """Latency while releases are tried beside the daemon."""
+    for what, (p50, p99, missing) in trial_rows(3.0 if QUICK else 10.0).items():
+        line(f"trial beside: {what}", f"p50 {p50:.2f} ms, {missing} results missing", p99, "p99, ms")
+
+
 def line(what: str, text: str, value: float, bar: str, limit: float | None = None, above: bool = False) -> None:
     """Print one row."""
     verdict = "" if limit is None else "met" if (value >= limit if above else value <= limit) else "MISSED"
@@ -175,7 +191,7 @@ def line(what: str, text: str, value: float, bar: str, limit: float | None = Non
 
 BENCHES = {
     "cpu": bench_cpu, "packed": bench_packed, "latency": bench_latency,
-    "keys": bench_keys, "memory": bench_memory, "status": bench_status,
+    "keys": bench_keys, "memory": bench_memory, "status": bench_status, "swap": bench_swap, "trial": bench_trial,
 }  # fmt: skip
 
 

@@ -55,6 +55,15 @@ class OperatorError(EdgedError):
     exit_code = EXIT_CONFIG
 
 
+class Cancelled(OperatorError):
+    """Somebody asked to stop what was under way."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, text: str = "it was cancelled") -> None:
+        super().__init__("cancelled", text)
+
+
 class PublisherError(EdgedError):
     """The publisher of a release must act."""
 
@@ -65,6 +74,12 @@ class BoardError(EdgedError):
     """Something on this board is missing or full."""
 
     family = "board"
+
+
+class DoesNotFit(BoardError):
+    """A board that is too small for it."""
+
+    exit_code = EXIT_NO_FIT
 
 
 class PeerError(EdgedError):
@@ -128,6 +143,18 @@ class ReleaseFaults(PublisherError):
     def __init__(self, faults: list[Fault], file: str) -> None:
         super().__init__("release-faults", _count(faults, file), "mend the places above, then run `edged pack` again")
         self.faults = faults
+
+
+_FAMILIES: dict[str, type[EdgedError]] = {each.family: each for each in (OperatorError, PublisherError, BoardError, PeerError, BugError)}
+_NO_FIT = frozenset({"does-not-fit", "engine-missing"})
+
+
+def error_of(family: str, code: str, text: str, hint: str) -> EdgedError:
+    """Make an error again of what `as_dict` gave; one of a family that is not known here is the other side's."""
+    error = _FAMILIES.get(family, PeerError)(code, text, hint)
+    if code in _NO_FIT:
+        error.exit_code = EXIT_NO_FIT
+    return error
 
 
 def _count(faults: list[Fault], file: str) -> str:

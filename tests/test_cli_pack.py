@@ -1,4 +1,4 @@
-"""`edged pack` and `edged models` as a person or a program meets them."""
+"""`edged pack` as a person or a program meets it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ def har(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def run(capsys: pytest.CaptureFixture[str]):
     def call(*args: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        state = ["--state-dir", str(tmp_path / "state")] if args[0] == "models" else []
-        code = main([*args, *state])
+        code = main([*args])
         return code, *capsys.readouterr()
 
     return call
@@ -68,51 +67,14 @@ def test_pack_warns_of_a_variant_without_goldens(run, har: Path):
     assert "! fp32: no goldens" in out
 
 
-def test_a_model_is_installed_listed_shown_and_removed(run, har: Path):
-    assert run("models", "list")[1].startswith("no models")
-    assert run("models", "install", str(har))[0] == 1  # not packed yet
-    run("pack", str(har))
-    assert run("models", "install", str(har))[1] == "har 1 is active\n"
-    text = (har / "model.toml").read_text().replace("release = 1\n", "release = 2\n")
-    (har / "model.toml").write_text(text)
-    run("pack", str(har))
-    assert run("models", "install", str(har))[1] == "har 2 is active\n"
-    _, out, _ = run("models", "list")
-    assert [line.split()[:2] for line in out.splitlines()] == [["MODEL", "RELEASE"], ["har", "2"], ["har", "1"]]
-    assert run("models", "remove", "har", "2")[0] != 0
-    assert run("models", "remove", "har", "1")[0] == 0
-    listed = json.loads(run("models", "list", "--json")[1])
-    assert [(each["name"], each["release"], each["active"]) for each in listed] == [("har", 2, True)]
-    out = run("models", "show", "har")[1]
-    assert "STMicroelectronics" in out
-    assert "stationary, walking, running" in out
-    assert max(map(len, out.splitlines())) <= 100
-    shown = json.loads(run("models", "show", "har", "--json")[1])
-    assert shown["manifest"]["input"]["preprocess"] == [{"op": "scale", "factor": 0.00025}]
-    assert set(shown["costs"]) == {"fp32"}
-
-
-def test_a_model_that_is_not_there_exits_with_an_error_that_says_what_to_do(run):
-    code, out, err = run("models", "show", "pump", "--json")
-    assert code == 3
-    assert json.loads(out)["error"]["code"] == "no-such-model"
-    assert "edged models install" in err
-
-
 def test_what_a_publisher_wrote_does_not_steer_the_terminal(run, har: Path):
     text = (har / "model.toml").read_text()
-    (har / "model.toml").write_text(
-        text.replace('trained_by = "', 'trained_by = "\\u001b[2J').replace('version = "1.0.0"', 'version = "\\u001b[31m"')
-    )
-    for args in (("pack", str(har)), ("models", "install", str(har)), ("models", "list"), ("models", "show", "har")):
-        code, out, err = run(*args)
-        assert code == 0
-        assert "\x1b" not in out + err
+    (har / "model.toml").write_text(text.replace('version = "1.0.0"', 'version = "\\u001b[31m"'))
+    code, out, err = run("pack", str(har))
+    assert code == 0
+    assert "\x1b" not in out + err
 
 
-@pytest.mark.parametrize(
-    "args", [("pack",), ("models",), ("models", "list"), ("models", "install"), ("models", "show"), ("models", "remove")]
-)
-def test_help_has_an_example(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]):
-    assert main([*args, "--help"]) == 0
-    assert f"edged {' '.join(args)}" in capsys.readouterr().out.split("Example")[1]
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]):
+    assert main(["pack", "--help"]) == 0
+    assert "edged pack" in capsys.readouterr().out.split("Example")[1]

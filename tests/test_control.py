@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import json
 import os
@@ -22,25 +23,53 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.clock import NS, SystemClock, VirtualClock
-from edged.errors import DaemonUnreachable, EdgedError, OperatorError, PeerError
-from edged.service.ask import ask
+from edged.errors import BoardError, BugError, DaemonUnreachable, EdgedError, OperatorError, PeerError
+from edged.service.ask import NobodyListens, ask
 from edged.service.control import MAX_CLIENTS, MAX_IDLE_NS, MAX_REQUEST, ControlServer
+from edged.service.request import MAX_FILES, Request
 from edged.service.snapshot import Condition, Snapshot
 from tests.conftest import REPO
+from tests.waiting import until
 
 SNAPSHOT = Snapshot(device="press-7", health=[Condition("hot", "warning", text="81 °C\n")])
 BIG = {"filler": "x" * 4_000_000}
 
 
-def fail() -> Any:
+def fail(request: Request) -> Any:
     raise OperatorError("not-now", "no", "later")
 
 
-def crash() -> Any:
+def crash(request: Request) -> Any:
     return 1 / 0
 
 
-OPS = {"status": lambda: SNAPSHOT, "big": lambda: BIG, "fail": fail, "crash": crash}
+def no_fit(request: Request) -> Any:
+    raise BoardError("does-not-fit", "too large")
+
+
+def echo(request: Request) -> Any:
+    return {"args": request.args, "files": len(request.files), "number": request.arg("number", int, 7)}
+
+
+def read(request: Request) -> Any:
+    """Read what came along, as an install does; the files are the op's."""
+    contents = []
+    for each in request.take_files():
+        assert fcntl.fcntl(each, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        with os.fdopen(each, "rb") as file:
+            contents.append(file.read().decode())
+    return {"contents": contents}
+
+
+OPS = {
+    "status": lambda request: SNAPSHOT,
+    "big": lambda request: BIG,
+    "fail": fail,
+    "crash": crash,
+    "no-fit": no_fit,
+    "echo": echo,
+    "read": read,
+}
 
 
 @pytest.fixture
@@ -137,24 +166,31 @@ def test_many_clients_at_once(served: Served, path: Path) -> None:
 def test_an_unknown_op_is_an_error_that_names_the_known_ones(served: Served, path: Path) -> None:
     with pytest.raises(PeerError, match="unknown op 'dance'") as caught:
         ask(path, "dance", 10)
-    assert (caught.value.code, "big, crash, fail, status" in caught.value.hint) == ("unknown-op", True)
+    assert (caught.value.code, "big, crash, echo, fail, no-fit, read, status" in caught.value.hint) == ("unknown-op", True)
 
 
 def test_an_error_of_an_op_keeps_its_code_text_and_hint(served: Served, path: Path) -> None:
-    with pytest.raises(PeerError) as caught:
+    with pytest.raises(OperatorError) as caught:
         ask(path, "fail", 10)
     assert (caught.value.code, caught.value.text, caught.value.hint) == ("not-now", "no", "later")
 
 
+def test_an_error_of_an_op_has_the_exit_code_that_it_has_everywhere(served: Served, path: Path) -> None:
+    for op, code in (("fail", 3), ("crash", 1), ("no-fit", 7), ("dance", 1)):
+        with pytest.raises(EdgedError) as caught:
+            ask(path, op, 10)
+        assert caught.value.exit_code == code, op
+
+
 def test_an_op_that_crashes_does_not_take_the_daemon_along(served: Served, path: Path) -> None:
-    with pytest.raises(PeerError, match="ZeroDivisionError") as caught:
+    with pytest.raises(BugError, match="ZeroDivisionError") as caught:
         ask(path, "crash", 10)
     assert caught.value.code == "control-op-failed"
     assert ask(path, "status", 10)["device"] == "press-7"
 
 
 def test_without_a_socket_it_says_how_to_start_one(path: Path) -> None:
-    with pytest.raises(DaemonUnreachable, match="there is no socket") as caught:
+    with pytest.raises(NobodyListens, match="there is no socket") as caught:
         ask(path, "status", 1)
     assert (caught.value.code, caught.value.exit_code) == ("daemon-not-reachable", 4)
     assert "systemctl start edged" in caught.value.hint
@@ -162,7 +198,7 @@ def test_without_a_socket_it_says_how_to_start_one(path: Path) -> None:
 
 def test_a_socket_left_by_a_dead_daemon_is_told_from_none(path: Path) -> None:
     leave_stale(path)
-    with pytest.raises(DaemonUnreachable, match="left over") as caught:
+    with pytest.raises(NobodyListens, match="left over") as caught:
         ask(path, "status", 1)
     assert caught.value.code == "daemon-not-reachable"
 
@@ -268,6 +304,202 @@ def test_without_permission_it_names_the_group(served: Served, path: Path, hidde
     path.parent.chmod(0o750)
     assert caught.value.code == "daemon-not-reachable"
     assert f"it is for group {grp.getgrgid(os.getegid()).gr_name}:" in caught.value.hint
+
+
+# Arguments and open files.
+
+
+@pytest.fixture
+def open_files(tmp_path: Path) -> Iterator[list[int]]:
+    """Give two files that are open for reading."""
+    opened = []
+    for text in ("one", "two"):
+        (tmp_path / text).write_text(text)
+        opened.append(os.open(tmp_path / text, os.O_RDONLY))
+    yield opened
+    for each in opened:
+        os.close(each)
+
+
+def open_here() -> int:
+    """Count this process's open files: server and client are both in it."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def send_with(client: socket.socket, data: bytes, files: list[int]) -> None:
+    socket.send_fds(client, [data], files)
+
+
+def answers(client: socket.socket) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in client.recv(1 << 20).splitlines()]
+
+
+def test_arguments_arrive(served: Served, path: Path) -> None:
+    assert ask(path, "echo", 10, {"model": "har", "number": 3}) == {"args": {"model": "har", "number": 3}, "files": 0, "number": 3}
+    assert ask(path, "echo", 10)["number"] == 7
+
+
+def test_an_argument_of_another_type_is_a_malformed_request(served: Served, path: Path) -> None:
+    with pytest.raises(PeerError, match="`number` of echo") as caught:
+        ask(path, "echo", 10, {"number": "three"})
+    assert caught.value.code == "malformed-request"
+
+
+def test_open_files_arrive_in_order_and_are_closed_with_their_programs(served: Served, path: Path, open_files: list[int]) -> None:
+    before = open_here()
+    assert ask(path, "read", 10, {"names": ["one", "two"]}, open_files) == {"contents": ["one", "two"]}
+    until(lambda: open_here() == before, "all that came is closed")
+
+
+def test_open_files_come_along_with_a_request_larger_than_the_socket_buffer_takes_at_once(
+    served: Served, path: Path, open_files: list[int]
+) -> None:
+    assert ask(path, "echo", 10, {"filler": "x" * 60_000}, open_files)["files"] == 2
+
+
+@pytest.mark.parametrize("request_", [b'{"op":"status"}', b'{"op":"fail"}', b'{"op":"crash"}', b'{"op":"no"}', b"not json", b""])
+def test_files_that_nobody_takes_are_closed_after_the_answer(
+    server: ControlServer, path: Path, open_files: list[int], request_: bytes
+) -> None:
+    with connect(path) as client:
+        settle(server)
+        before = open_here()
+        send_with(client, request_ + b"\n", open_files)
+        settle(server)
+        assert answers(client)
+        assert open_here() == before
+
+
+def test_files_of_a_client_that_goes_away_are_closed(server: ControlServer, clock: VirtualClock, path: Path, open_files: list[int]) -> None:
+    before = open_here()
+    with connect(path) as client:
+        send_with(client, b'{"op":"read"', open_files)
+        settle(server)
+        assert open_here() == before + 4
+    settle(server)
+    assert open_here() == before
+
+
+def test_files_of_a_client_that_is_silent_or_never_ends_are_closed(
+    server: ControlServer, clock: VirtualClock, path: Path, open_files: list[int]
+) -> None:
+    with connect(path) as silent, connect(path) as endless:
+        settle(server)
+        before = open_here()
+        send_with(silent, b"{", open_files)
+        send_with(endless, b"x" * 4096, open_files)
+        settle(server)
+        assert open_here() == before + 4
+        while not is_dropped(endless):
+            try:
+                endless.send(b"x" * 4096)
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            except BlockingIOError:
+                pass
+            server.poll(0)
+        clock.advance(MAX_IDLE_NS + 1)
+        settle(server)
+        assert open_here() == before - 2  # their connections are closed, too
+
+
+def test_files_may_come_in_pieces_and_go_with_the_request_that_they_are_part_of(
+    server: ControlServer, path: Path, open_files: list[int]
+) -> None:
+    with connect(path) as client:
+        send_with(client, b'{"op":', open_files[:1])
+        settle(server)
+        send_with(client, b'"read"}\n{"op":"echo"}\n', open_files[1:])
+        settle(server)
+        settle(server)
+        first, second = answers(client)
+    assert (first, second["files"]) == ({"contents": ["one", "two"]}, 0)
+
+
+def test_more_files_than_a_release_has_are_refused_and_all_closed(server: ControlServer, path: Path, open_files: list[int]) -> None:
+    with connect(path) as client:
+        settle(server)
+        before = open_here()
+        send_with(client, b'{"op":', open_files[:1] * 100)
+        settle(server)
+        send_with(client, b'"read"}\n', open_files[:1] * (MAX_FILES - 99))
+        settle(server)
+        assert answers(client)[0]["error"]["code"] == "too-many-files"
+        assert open_here() == before
+        send_with(client, b'{"op":"read"}\n', open_files)
+        settle(server)
+        assert answers(client) == [{"contents": ["one", "two"]}]
+
+
+def test_as_many_files_as_are_allowed_arrive(server: ControlServer, path: Path, open_files: list[int]) -> None:
+    with connect(path) as client:
+        send_with(client, b'{"op":"echo"}\n', open_files[:1] * MAX_FILES)
+        settle(server)
+        assert answers(client)[0]["files"] == MAX_FILES
+
+
+def test_a_flood_of_files_from_many_clients_takes_no_more_places_than_one_may(
+    server: ControlServer, path: Path, open_files: list[int]
+) -> None:
+    flood = [connect(path) for _ in range(MAX_CLIENTS - 1)]
+    settle(server)
+    before = open_here()
+    for each in flood:
+        for _ in range(10):
+            send_with(each, b" ", open_files[:1] * 100)
+            settle(server)
+            assert open_here() <= before + MAX_FILES
+    with connect(path) as person:
+        person.sendall(b'{"op":"status"}\n')
+        settle(server)
+        assert b"press-7" in person.recv(1 << 20)
+    for each in flood:
+        each.close()
+    settle(server)
+    assert open_here() == before - 2 * len(flood)
+
+
+def test_files_that_this_process_has_no_place_for_are_refused(server: ControlServer, path: Path, open_files: list[int]) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connect(path) as client:
+        settle(server)
+        send_with(client, b'{"op":"read"}\n', open_files)
+        highest = max(int(fd) for fd in os.listdir("/proc/self/fd"))
+        lowest_free = next(fd for fd in range(highest + 2) if not os.path.exists(f"/proc/self/fd/{fd}"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, limits[1]))
+        try:
+            settle(server)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert answers(client)[0]["error"]["code"] == "too-many-files"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(min_size=1, max_size=40)
+            | st.sampled_from([b'{"op":"read"}\n', b'{"op":"echo","args":7}\n', b"\n", b'{"op":"crash"}\n']),
+            st.integers(0, 200),
+        ),
+        max_size=6,
+    )
+)
+def test_any_bytes_with_any_number_of_files_leave_none_open(chunks: list[tuple[bytes, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path, before = Path(folder, "s"), open_here()
+        server = ControlServer(path, OPS, VirtualClock())
+        with connect(path) as hostile, connect(path) as person, open(os.devnull, "rb") as file:
+            for data, count in chunks:
+                send_with(hostile, data, [file.fileno()] * count)
+                server.poll(0)
+                assert open_here() <= before + 10 + MAX_FILES
+            person.sendall(b'{"op":"status"}\n')
+            settle(server)
+            assert b"press-7" in person.recv(1 << 20)
+        settle(server)
+        server.close()
+        assert open_here() == before
 
 
 # Serving.

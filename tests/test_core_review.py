@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,9 +29,9 @@ from edged.records import Batch, Outgoing
 from edged.service.daemon import Daemon
 from edged.service.health import Conditions
 from edged.service.judge import Judge
+from edged.service.parts import Lane as WiredLane
 from edged.service.record import record
 from edged.service.report import pipeline_status
-from edged.service.wiring import Lane as WiredLane
 from edged.service.wiring import Parts
 from edged.stream.pipeline import Pipeline
 from edged.stream.recording import Recorder
@@ -313,7 +314,8 @@ def test_an_error_of_a_pipeline_is_over_a_minute_after_the_last_one(tmp_path: Pa
     lane.pipeline.sinks[0].output = Broken()
     lane.pipeline.process(Batch([b"in/a"], [b'{"c0": 1}'], 0, 0))
     conditions = Conditions(lane.clock)
-    judge = Judge(_parts(lane.pipeline, lane.clock), conditions)
+    no_updates: Any = SimpleNamespace(fault=None, bad_lines=0, stale={})
+    judge = Judge(_parts(lane.pipeline, lane.clock), conditions, no_updates)
     judge.look()
     assert "pipeline-error" in {each.code for each in conditions.list()}
     lane.clock.advance(61 * NS)

@@ -30,6 +30,7 @@ pytest_plugins = ["tests.fixtures"]
 
 SOURCE = '{ type = "file", path = "in.jsonl", follow = true }'
 WINDOW_MS = 10_000  # 260 readings at 26 Hz
+PAGE = 4096
 
 
 def window(number: int) -> str:
@@ -75,11 +76,12 @@ def test_with_the_broker_up_nothing_is_written_to_disk(broker: Mosquitto, make_d
     with Peer(broker.port, daemon.out("har")) as peer:
         write(daemon, 0, 3)
         peer.wait(daemon.out("har"), 3)
-        written, files = written_bytes(daemon), state_of(daemon)
+        written, files, lines = written_bytes(daemon), state_of(daemon), len(daemon.log)
         write(daemon, 3, 300)
         peer.wait(daemon.out("har"), 300)
         daemon.until(lambda status: status["spool"]["state"] == "empty", "all is acknowledged")
-    assert written_bytes(daemon) == written
+    logged = PAGE * (len(daemon.log) - lines)  # such as `deadline-missed`, where the machine is busy
+    assert written_bytes(daemon) <= written + logged
     assert state_of(daemon) == files
 
 
@@ -182,7 +184,11 @@ def test_a_damaged_spool_is_moved_aside_and_told_of(broker: Mosquitto, make_daem
         peer.wait(daemon.out("har"))
     [told] = [each for each in status["health"] if each["code"] == "spool-moved-aside"]
     assert (told["severity"], event["over"], event["severity"]) == ("warning", False, "warning")
-    moved = [path for path in (daemon.folder / "state").iterdir() if path.name != "spool.db" and path.read_bytes()[:5] == b"not a"]
+    moved = [
+        path
+        for path in (daemon.folder / "state").iterdir()
+        if path.is_file() and path.name != "spool.db" and path.read_bytes()[:5] == b"not a"
+    ]
     assert len(moved) == 1
     assert str(moved[0]) in told["text"]
 

@@ -351,6 +351,8 @@ FORGED = {
     "a reading that is no number": (HELD, (TAIL, 2), floats(1, NAN)),
     "an infinite reading": (HELD, (TAIL, 2), floats(1, float("inf"))),
     "a time too few": (HELD, (TAIL, 3), floats(1, form="q")),
+    "more readings in earlier windows than there are": (HELD, (TAIL,), [2, False, floats(1, 1), floats(1, 2, form="q"), 3]),
+    "readings in earlier windows and a window of its own": (HELD, (TAIL, 4), 1),
     "more late readings than are waited for": (HELD, (MARK, 1), SAMPLES + 1),
     "a last reading of two channels": (HELD, (MARK, 2), floats(1, 1)),
     "a last reading that is no number": (HELD, (MARK, 2), floats(NAN)),

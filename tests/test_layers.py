@@ -26,10 +26,12 @@ LAYERS: dict[str, tuple[int, str]] = {
     "mqtt": (3, "the broker's connection; must not know what a message means"),
     "packing": (4, "checks a release by running it: needs engines and models"),
     "stream": (5, "the data path, which joins all of the above"),
-    "service": (6, "the life of the daemon around the data path"),
-    "demo": (7, "uses the service as a user would"),
-    "doctor": (7, "looks at the board and the installation from outside"),
-    "cli": (8, "what people type; nothing below it writes to a terminal"),
+    "fleet": (5, "the control path; meets the data path only where the service joins them"),
+    "trial": (6, "a process of its own, which runs a candidate as the data path would"),
+    "service": (7, "the life of the daemon around the two paths"),
+    "demo": (8, "uses the service as a user would"),
+    "doctor": (8, "looks at the board and the installation from outside"),
+    "cli": (9, "what people type; nothing below it writes to a terminal"),
 }
 
 # Foreign packages that one place wraps, so that they can be changed there and nowhere else.
@@ -40,7 +42,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
     "ai_edge_litert": ({"engines/choose.py", "engines/tflite.py"}, "which runtime there is, is chosen once"),
     "cbor2": ({"stream/decoders/cbor.py"}, "its decoder meets bytes from outside"),
     "structlog": (
-        {"service/log.py", "service/daemon.py", "service/control.py"},
+        {"service/log.py", "service/daemon.py", "service/control.py", "service/chronicle.py"},
         "what is below the service returns or raises, it does not log",
     ),
 }

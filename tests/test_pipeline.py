@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edged.clock import iso
-from edged.records import Batch, Result
+from edged.records import Batch, Readings, Result
+from edged.stream.seen import Seen
 from tests.daemon import HAR
 from tests.lanes import START_NS, Lane
 from tests.recordings import START_MS, window_message
@@ -305,3 +306,38 @@ def test_more_new_streams_in_one_batch_than_fit_take_turns_and_none_is_refused(r
     assert [each.key for each in lane.kept.results] == ["key=last"]
     assert lane.counters.rejected == {}
     assert lane.counters.dropped == {"stream-let-go": 18}
+
+
+class Onlooker:
+    """Keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Batch, Readings, list[Seen]]] = []
+
+    def see(self, batch: Batch, readings: Readings, live: list[Seen]) -> None:
+        self.seen.append((batch, readings, live))
+
+
+def test_who_looks_on_sees_all_readings_and_what_the_model_said_of_them(release: Path) -> None:
+    lane, onlooker = Lane(release, {**JSON, "labels": ["k"]}), Onlooker()
+    lane.pipeline.shadow = onlooker
+    lane.put(("in/a", json.dumps({"v": 1.0, "k": "x"})), ("in/b", "bad"))
+    lane.put(("in/a", json.dumps({"v": [1.0] * (SAMPLES - 1), "k": "x"})))
+    lane.put(("in/a", "bad"))
+    lane.pipeline.shadow = None
+    lane.put(("in/a", json.dumps({"v": [1.0] * SAMPLES, "k": "x"})))
+    assert [len(readings.values) for _, readings, _ in onlooker.seen] == [1, SAMPLES - 1]
+    assert onlooker.seen[0][2] == []
+    [live] = onlooker.seen[1][2]
+    kept = lane.kept.outgoing[0]
+    assert (live.name, live.end_ns, live.output) == ((b"in/a", (("k", "x"),)), kept.end_ns, kept.result.output)
+
+
+def test_windows_without_a_result_are_counted(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(release, JSON)
+    lane.put(("in/a", json.dumps({"v": [3e38] * SAMPLES})), ("in/b", json.dumps({"v": [1] * SAMPLES})))
+    assert (lane.counters.windows, lane.counters.failed_windows, lane.counters.results) == (2, 1, 1)
+    monkeypatch.setattr(lane.pipeline.inference, "scores", lambda *_: 1 / 0)
+    lane.pipeline.process(Batch([b"in/a"], [json.dumps({"v": [1] * SAMPLES}).encode()], START_NS, 0))
+    assert (lane.counters.windows, lane.counters.failed_windows, lane.counters.results) == (4, 3, 1)
+    assert lane.counters.infer.recent().count() == 2

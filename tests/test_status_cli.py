@@ -42,6 +42,7 @@ from edged.service.snapshot import (
     PipelineStatus,
     Snapshot,
     SpoolStatus,
+    UpdateStatus,
     read,
 )
 from tests.conftest import REPO
@@ -234,6 +235,70 @@ edged 0.1.0 · process 4711 · /etc/edged/edged.toml
 """,
 )
 
+GOLDEN["an update on its way"] = (
+    board(
+        updates=[
+            UpdateStatus(
+                "har", 15, "1.5.0", "fetch", "fetch 12 of 40 MiB", since_s=5.0, attempt=1, attempts=3, left_s=3.2, windows_needed=100
+            ),
+            UpdateStatus("pump-anomaly", 14, state="committed", since_s=90_000.0),
+        ]
+    ),
+    """\
+press-7 · fleet plant-a · running for 3 d 4 h · Raspberry Pi 4B 4 GB · 54 °C · memory 71 of 512 MiB
+broker  main  mqtts://broker.plant:8883  connected 3 d      spool  empty      updates  har 15 fetch
+↻ har 15: fetch 12 of 40 MiB, 3.2 s left (attempt 1 of 3)
+
+PIPELINE MODEL           VARIANT STATE    IN/S OUT/S P50 ms P99 ms DROPPED LAST RESULT, AGE
+pump     pump-anomaly 14 int8    running 1,024   8.0    0.3    1.1       0 score 9.7 < 12.3, 0.2 s
+notes    work-orders 2   linear  waiting     0     0      –      –       0 –
+
+edged 0.1.0 · process 4711 · /etc/edged/edged.toml
+""",
+)
+
+GOLDEN["updates that wait, are watched and were refused"] = (
+    board(
+        updates=[
+            UpdateStatus(
+                "har", 15, state="wait", blocked_by="needs 300 MiB, 120 free", retry_in_s=20.0, attempt=1, attempts=3, code="no-space"
+            ),
+            UpdateStatus(
+                "notes", 3, state="confirm", windows_done=40, windows_needed=100, seconds_left=25.0, waits_for="40 of 100 windows"
+            ),
+            UpdateStatus(
+                "pump-anomaly",
+                15,
+                state="rolled_back",
+                code="latency-breach",
+                text="31 of 400 results came after the pipeline's deadline",
+                hint="give the next release another number, when it is mended",
+                family="publisher",
+                since_s=4000.0,
+            ),
+            UpdateStatus("old", 2, state="rejected", code="model-nan", text="long ago", since_s=90_000.0),
+            UpdateStatus("fresh", 9, state="rejected", code="cancelled", text="somebody cancelled it", family="operator", since_s=3.0),
+        ]
+    ),
+    """\
+press-7 · fleet plant-a · running for 3 d 4 h · Raspberry Pi 4B 4 GB · 54 °C · memory 71 of 512 MiB
+broker  main  mqtts://broker.plant:8883  connected 3 d
+spool  empty      updates  har 15 wait, notes 3 confirm, pump-anomaly 15 rolled back, …
+↻ har 15: waits: needs 300 MiB, 120 free; again in 20 s (attempt 1 of 3)
+↻ notes 3: serves, watched: 40 of 100 windows, 25 s left
+! pump-anomaly 15 was rolled back: 31 of 400 results came after the pipeline's deadline
+  [latency-breach, 1 h 6 min]
+  → give the next release another number, when it is mended
+· fresh 9 was rejected: somebody cancelled it [cancelled, 3.0 s]
+
+PIPELINE MODEL           VARIANT STATE    IN/S OUT/S P50 ms P99 ms DROPPED LAST RESULT, AGE
+pump     pump-anomaly 14 int8    running 1,024   8.0    0.3    1.1       0 score 9.7 < 12.3, 0.2 s
+notes    work-orders 2   linear  waiting     0     0      –      –       0 –
+
+edged 0.1.0 · process 4711 · /etc/edged/edged.toml
+""",
+)
+
 GOLDEN["very long names"] = (
     board(
         device="d" * 64,
@@ -325,6 +390,11 @@ def test_text_from_outside_neither_steers_the_terminal_nor_widens_the_screen(a: 
         spool=SpoolStatus(b, n, number, dropped={a: n}),
         fleet=FleetStatus(a, b, n),
         health=[Condition(a, b, text=a + b, hint=b, subject=a, for_s=number)],
+        updates=[
+            UpdateStatus(a, n, b, state, b, a, a + b, b, 3.0, n, n, blocked, left_s=number, retry_in_s=number, waits_for=b)
+            for state in (a, "wait", "fetch", "confirm", "rejected", "rolled_back", "committed")
+            for blocked in ("", a)
+        ],
     )
     screen = render(snapshot, width)
     assert all(line.isprintable() for line in screen.split("\n"))
@@ -426,7 +496,7 @@ class Served:
     def __init__(self, path: Path, snapshot: Snapshot) -> None:
         self.path = path
         self.snapshot = snapshot
-        self._server = ControlServer(path, {"status": lambda: self.snapshot}, SystemClock())
+        self._server = ControlServer(path, {"status": lambda _: self.snapshot}, SystemClock())
         self._stop = Event()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -73,8 +73,8 @@ def _model_faults(loaded: Loaded, pipeline: Pipeline) -> list[str]:
     from pathlib import Path
 
     from edged.errors import EdgedError
+    from edged.models.active import active_release
     from edged.models.manifest import examine
-    from edged.models.store import Store
     from edged.packing.check import check_graphs
     from edged.stream.build import check_channels
 
@@ -87,7 +87,7 @@ def _model_faults(loaded: Loaded, pipeline: Pipeline) -> list[str]:
                 return [str(fault) for fault in faults]
             manifest = examined.manifest
         else:
-            manifest = Store(loaded.state_dir).active(pipeline.model).manifest
+            manifest = active_release(loaded.state_dir, pipeline.model).manifest
         check_channels(pipeline, manifest)
     except EdgedError as error:
         return [f"{loaded.path}: pipelines.{pipeline.name}: {error.text}" + (f"; {error.hint}" if error.hint else "")]

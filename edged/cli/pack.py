@@ -14,28 +14,43 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   edged pack models/pump-anomaly
+  edged pack models/pump-anomaly --into pump-anomaly-14.edgedpack
   edged pack models/pump-anomaly --json | jq .release.costs
 
 DIR holds model.toml and the files it names. Every fault is reported, each with its line.
-Goldens run on every runtime that is installed here. Exit code 1: faults, nothing written."""
+Goldens run on every runtime that is installed here. Exit code 1: faults, nothing written.
+With --into the release is one file, which `edged models install` takes as it takes DIR."""
 
 
 @click.command("pack", epilog=EPILOG)
 @click.argument("folder", metavar="DIR")
+@click.option("--into", metavar="FILE.edgedpack", help="Also write the release as one file; an older one is replaced.")
 @json_option
-def command(folder: str, as_json: bool) -> None:
+def command(folder: str, into: str | None, as_json: bool) -> None:
     """Check a model release, run its goldens, count its costs, and write release.json."""
     from pathlib import Path
 
+    from edged.models.source import FolderSource
+    from edged.packing.into import check_target, pack_into
     from edged.packing.pack import pack
 
-    report = pack(Path(folder), lambda text: click.echo(f"{text} …", err=True))
+    def say(text: str) -> None:
+        click.echo(f"{text} …", err=True)
+
+    if into is not None:
+        check_target(Path(into))
+    report = pack(Path(folder), say)
+    size = 0
+    if into is not None:
+        say(f"writing {into}")
+        size = pack_into(FolderSource(Path(folder)), report.packed, Path(into))
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(_as_dict(report)))
+        file = {} if into is None else {"file": {"path": into, "bytes": size}}
+        click.echo(msgspec.json.encode({**_as_dict(report), **file}))
     else:
-        click.echo("\n".join(_lines(report)))
+        click.echo("\n".join([*_lines(report), *([] if into is None else [f"wrote {into}, {size:,} bytes"])]))
 
 
 def _as_dict(report: Report) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The status screen: a snapshot as lines for people; pure.
 
 First who and how the board is, the way out (brokers, spool, updates), then what is wrong,
-worst first, then one row a pipeline. Nothing that is wrong is cut; names are.
+worst first, and updates of models, then one row a pipeline. Nothing that is wrong is cut; names are.
 """
 
 from __future__ import annotations
 
 from edged.cli.columns import GAP, Cell, Column, clean, fit, painted, table, wide, wrap, wrap_words
+from edged.cli.updates import short, update_lines
 from edged.cli.wording import NOTHING, amount, count, duration
 from edged.service.headline import machine, who
 from edged.service.snapshot import ERROR, WARNING, BrokerStatus, Condition, PipelineStatus, Snapshot
@@ -30,6 +31,8 @@ def render(snapshot: Snapshot, width: int = MAX_WIDTH, colour: bool = False) -> 
     lines = [*_head(snapshot, width, colour), *_ways_out(snapshot, width, colour)]
     for condition in snapshot.health:
         lines += _condition(condition, width, colour)
+    for update in snapshot.updates:
+        lines += update_lines(update, width, colour)
     lines += ["", *_pipelines(snapshot.pipelines, width, colour)]
     for pipeline in snapshot.pipelines:
         lines += _losses(pipeline, width)
@@ -77,7 +80,8 @@ def _spool(s: Snapshot) -> str:
 
 
 def _updates(s: Snapshot) -> str:
-    return s.fleet.updates + ("" if s.fleet.rev is None else f", rev {s.fleet.rev}") if s.fleet.updates else ""
+    fleet = s.fleet.updates + ("" if s.fleet.rev is None else f", rev {s.fleet.rev}") if s.fleet.updates else ""
+    return ", ".join(part for part in (fleet, short(s.updates)) if part)
 
 
 def _condition(condition: Condition, width: int, colour: bool) -> list[str]:

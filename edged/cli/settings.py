@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,41 +33,58 @@ def load(config: str | None) -> Loaded:
     return load_config(find_config(config, os.environ, Path.cwd()), os.environ)
 
 
-def ask_daemon(op: str, config: str | None, socket: str | None) -> dict[str, Any]:
-    """Ask the daemon that is meant: at `socket`, else at the configuration's, else at one of the default places.
+@dataclass(frozen=True)
+class DaemonAt:
+    """Where the daemon that is meant may listen, and `source`: what said so, for people."""
 
-    Raises what `edged.service.ask.ask` raises, with the configuration that led there;
-    OperatorError where a file asked for by name cannot be read.
+    paths: Sequence[Path]
+    source: str = ""
+
+    def ask(self, op: str, args: dict[str, Any] | None = None, files: Sequence[int] = ()) -> dict[str, Any]:
+        """Ask it; raises what `edged.service.ask.ask` raises, with what led there."""
+        try:
+            return ask_first(op, self.paths, args, files)
+        except DaemonUnreachable as error:
+            if not self.source:
+                raise
+            raise type(error)(error.code, f"{error.text} ({self.source})", error.hint) from None
+
+
+def daemon_at(config: str | None, socket: str | None) -> DaemonAt:
+    """Find the daemon that is meant: at `socket`, else at the configuration's, else at one of the default places.
+
+    Raises OperatorError where a file asked for by name cannot be read.
     """
     if socket:
-        return ask_first(op, [Path(socket)])
+        return DaemonAt([Path(socket)])
     from edged.config.load import find_config, socket_of
 
     try:
         found = find_config(config, os.environ, Path.cwd())
-        paths, source = [socket_of(found, os.environ)], f"configuration {found}"
+        return DaemonAt([socket_of(found, os.environ)], f"configuration {found}")
     except OperatorError:
         if config or os.environ.get("EDGED_CONFIG"):
             raise
-        paths, source = default_sockets(), "no configuration that can be read"
-    try:
-        return ask_first(op, paths)
-    except DaemonUnreachable as error:
-        raise DaemonUnreachable(error.code, f"{error.text} ({source})", error.hint) from None
+        return DaemonAt(default_sockets(), "no configuration that can be read")
 
 
-def ask_first(op: str, paths: Sequence[Path]) -> dict[str, Any]:
+def ask_daemon(op: str, config: str | None, socket: str | None) -> dict[str, Any]:
+    """Ask the daemon that is meant, see `daemon_at`."""
+    return daemon_at(config, socket).ask(op)
+
+
+def ask_first(op: str, paths: Sequence[Path], args: dict[str, Any] | None = None, files: Sequence[int] = ()) -> dict[str, Any]:
     """Give the first answer; where nobody listens at all, the likeliest place says why."""
     from edged.service.ask import ask
 
     try:
-        return ask(paths[0], op, ANSWER_S)
+        return ask(paths[0], op, ANSWER_S, args, files)
     except DaemonUnreachable as error:
         if len(paths) == 1 or error.code != "daemon-not-reachable":
             raise
         likeliest = error
     try:
-        return ask_first(op, paths[1:])
+        return ask_first(op, paths[1:], args, files)
     except DaemonUnreachable:
         raise likeliest from None
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import msgspec
 
-from edged.models.arena import arena_bytes
 from edged.models.graph import Graph, OpInfo, SubGraph, TensorInfo, read_graph
 
 _CLASS = {
@@ -89,6 +88,8 @@ def costs_of(graph: Graph) -> Costs:
             by_type[kind] = by_type.get(kind, 0) + count
         elif op.name not in _VIEWS:
             elementwise += _elements(op, sub)
+    from edged.models.arena import arena_bytes  # numpy: what only reads costs starts without it
+
     compute = max(by_type, key=lambda kind: by_type[kind]) if by_type else (graph.inputs[0].dtype if graph.inputs else "")
     return Costs(
         file_bytes=graph.file_bytes,

@@ -48,8 +48,9 @@ _STEPS = """\
 1. `edged pack DIR` checks the whole folder and says every fault with its place. It compares what the
    preprocessing gives with what each tensor wants, runs the goldens on each runtime that is installed,
    counts what each variant costs, and writes `release.json` with the size and SHA-256 of every file.
-2. `edged models install DIR` puts a packed release into the board's store and makes it the active one.
-   `release` must rise, unless the content is the same.
+2. `edged models install DIR` brings a packed release into service: it is tried in a process of its own, swapped in
+   and watched; see [models.md](models.md). `release` must rise. `edged pack DIR --into FILE.edgedpack` makes one
+   file of it, see [packs.md](packs.md).
 3. A pipeline with `model = "har"` runs the active release. `model_dir = "DIR"` runs a folder in place,
    for development; `edged status` marks it.
 

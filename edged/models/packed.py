@@ -60,6 +60,9 @@ def parse_packed(data: bytes, file: str) -> Packed:
         if len(data) > MAX_PACKED_BYTES:
             raise ValueError(f"it is longer than {MAX_PACKED_BYTES >> 10} KiB")
         packed = msgspec.json.decode(data, type=Packed)
+        # Where a key is there twice the last one counts, and other readers may take the first.
+        if msgspec.json.encode(msgspec.json.decode(data), order="sorted") != data:
+            raise ValueError("it is not canonical: keys sorted, each once, no spaces")
         bad = next((name for name in packed.files if not is_plain(name)), None)
         if bad is not None:
             raise ValueError(f"{bad[:60]!r} is not a plain file name")

@@ -47,7 +47,10 @@ class Input(_Base, frozen=True, kw_only=True):
     """
 
     kind: Annotated[Kind, _about("window, text or tensor")]
-    channels: Annotated[list[str], _about("names; the decoder's channels are matched by order", max_length=4096)] = []
+    channels: Annotated[
+        list[str],
+        _about("names; the decoder's are matched by order where there are as many, by name where it gives more", max_length=4096),
+    ] = []
     samples: Annotated[int, _about("readings of one input", ge=1, le=1_000_000)] = 1
     hop: Annotated[int, _about("readings from one window to the next; 0: no windows", ge=0, le=1_000_000)] = 0
     rate_hz: Annotated[float, _about("nominal readings a second; needed for windows: gaps are judged by it", ge=0, le=1e9)] = 0.0

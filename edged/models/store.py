@@ -1,155 +1,252 @@
-"""The board's own store of releases: content-addressed, written so that a power cut leaves old or new.
+"""The board's own store of releases: content-addressed, written so that an end at any point leaves old or new.
 
 Under {state_dir}/models/:
 
-    blobs/sha256/{hex}            every file of every release, once; read-only
-    incoming/{hex}                bytes on their way; renamed to blobs/ only when size and hash are right
-    releases/{name}/{release}/    model.toml and release.json, whose hashes name the blobs
-    releases/{name}/active        the number of the release that runs
+    lock                          held by the one process that writes
+    blobs/sha256/{hex}            see blobs.py
+    incoming/{hex}
+    releases/{name}/{release}/    see shelf.py
+    journal                       which of them serves; the ledger's, not this module's
 
-Install writes in this order: blobs, the release's folder (under a name with a dot, then
-renamed), `active`. Each step is write, fsync, rename, fsync of the folder; a step that was
-cut off is done again by the next install. One process writes at a time (`lock`).
+A release comes in by `examine`, `fetch`, `verify`, in this order: first its blobs, then the
+folder that names them. It goes the other way round. Each step may be cut off anywhere and done
+again, and what a cut leaves is found by `collect`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edged.atomic import sync_folder, write_atomic
+from edged.atomic import sync_folder
 from edged.config.schema import NAME
-from edged.errors import BoardError, OperatorError, PublisherError
-from edged.models.manifest import MANIFEST, Release, load_release, parse_manifest, read_manifest
-from edged.models.packed import MAX_PACKED_BYTES, PACKED, FileSeal, Packed, check_seals, parse_packed
+from edged.errors import BoardError, BugError, OperatorError
+from edged.models.blobs import Blobs, Watch
+from edged.models.candidate import Candidate, changed, examine
+from edged.models.claim import Claim
+from edged.models.manifest import MANIFEST, Release
+from edged.models.packed import Packed
+from edged.models.shelf import Key, Shelf, damaged
+from edged.models.source import Source
 
-_RESERVE = 4 << 20  # left free beside the blobs: manifests, and the board's other small writes
-_CHUNK = 1 << 20
+__all__ = ["RESERVE", "Candidate", "Claim", "Store", "Stored"]
+
+RESERVE = 4 << 20  # left free beside the blobs: manifests, the journal, and the board's other small writes
 
 
 @dataclass(frozen=True)
-class Installed:
-    """One release in the store. `size` counts the bytes of its files; `folder` holds its model.toml and release.json."""
+class Stored:
+    """One release in the store.
+
+    `variants` counts the bytes of each variant's file, `size` those of all files; `folder` holds
+    model.toml and release.json. `damage` says why it cannot be loaded; then name, release and
+    folder are all that is known.
+    """
 
     name: str
     release: int
     version: str
     task: str
-    variants: tuple[str, ...]
+    variants: dict[str, int]
     size: int
-    active: bool
     folder: Path
+    damage: str = ""
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 class Store:
-    """Releases under the daemon's state folder; the first install makes what is missing there."""
+    """Releases under the daemon's state folder.
 
-    def __init__(self, state_dir: Path) -> None:
+    `claim` makes what is missing there, and must be held for all that writes: `fetch`, `verify`,
+    `remove`, `collect`. The rest may be called by anyone at any time. `free` gives the bytes that are
+    free at a folder.
+    """
+
+    def __init__(self, state_dir: Path, *, free: Callable[[Path], int] = _free) -> None:
         self._root = state_dir / "models"
-        self._blobs = self._root / "blobs" / "sha256"
-        self._releases = self._root / "releases"
+        self._free = free
+        self._blobs = Blobs(self._root)
+        self._shelf = Shelf(self._root)
+        self._claim: Claim | None = None
 
-    def install(self, folder: Path) -> Installed:
-        """Take a packed release folder into the store and make it the active one.
+    def claim(self) -> Claim:
+        """Become the one process that writes. Raises BoardError(`store-busy`, `store-unwritable`, `no-space`)."""
+        with self._disk():
+            for folder in (self._blobs.folder, self._blobs.incoming, self._shelf.folder):
+                _make(folder)
+            self._claim = Claim(self._root / "lock")
+        return self._claim
 
-        The same content again changes nothing but mends what is missing.
-        Raises PublisherError: ReleaseFaults, `not-packed`, `packed-malformed`, `packed-stale`,
-        `file-changed` (size or hash is not what release.json says), `release-not-rising`;
-        BoardError(`no-space`, `store-unwritable`). After an error the active release is the old one.
+    def examine(self, source: Source) -> Candidate:
+        """Look at a release from outside, without a write: its release.json, its model.toml, the names and sizes of its files.
+
+        Raises PublisherError: what the source raises, ReleaseFaults, `packed-malformed`, `packed-stale`, `file-changed`.
         """
-        release = load_release(folder)
-        packed_bytes = _read_packed(folder)
-        packed = parse_packed(packed_bytes, str(folder / PACKED))
-        check_seals(packed, release.manifest, str(folder / PACKED))
-        if release.digest != packed.files[MANIFEST].sha256:
-            raise _changed(MANIFEST)
+        return examine(source)
+
+    def need(self, packed: Packed) -> int:
+        """Give the bytes of the blobs that are missing."""
+        return sum(seal.size for seal in self._blobs.missing(packed.files.items()))
+
+    def room(self) -> int:
+        """Give the bytes that are free for blobs. Raises BoardError(`store-unreadable`)."""
+        with self._reading():
+            there = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
+            return max(0, self._free(there) - RESERVE)
+
+    def fetch(self, source: Source, candidate: Candidate, progress: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
+        """Bring in the blobs that are missing; `progress` gets the bytes so far, of those that `need` says.
+
+        Raises what the source raises, PublisherError(`file-changed`), Cancelled, BoardError(`no-space`,
+        before the first byte where it can be known; `store-unwritable`). What came in whole stays.
+        """
+        packed, watch = candidate.packed, Watch(progress, cancelled)
         with self._writing():
-            self._check_number(packed, packed_bytes)
-            sources = {**release.files, MANIFEST: folder / MANIFEST}
-            self._take(packed, sources)
-            self._place(packed, packed_bytes)
-            if (self._active_number(packed.name) or 0) < packed.release:
-                write_atomic(self._releases / packed.name / "active", str(packed.release).encode())
-        return self._installed(packed)
+            missing = self._blobs.missing(packed.files.items())
+            need, room = sum(seal.size for seal in missing), self.room()
+            if need > room:
+                text = f"{packed.name} {packed.release} needs {_mib(need)}, and {_mib(room)} are free for models at {self._root}"
+                raise BoardError("no-space", text, "remove releases that are not used, or other files")
+            for seal, file in missing.items():
+                with source.open(file) as reader:
+                    if not self._blobs.take(reader, seal, watch):
+                        raise changed(file, source.name)
 
-    def list(self) -> tuple[Installed, ...]:
-        """Give all releases, by name, the newest first. Raises BoardError(`store-damaged`, `store-unreadable`)."""
-        with self._reading():
-            found = [(name, number) for name in self._names() for number in reversed(self._numbers(name))]
-            return tuple(self._installed(self._packed(*each)) for each in found)
+    def verify(self, candidate: Candidate, progress: Callable[[int], None], cancelled: Callable[[], bool]) -> Release:
+        """Read all blobs of a release back, and put its folder there; `progress` gets the bytes so far, of all of its files.
 
-    def active(self, name: str) -> Release:
-        """Give the active release of a model, its files in the blobs.
+        Raises Cancelled, BoardError(`store-damaged`, `store-unwritable`, `no-space`). A blob that
+        went bad is removed, so that the next `fetch` brings it again.
+        """
+        packed, watch = candidate.packed, Watch(progress, cancelled)
+        with self._writing():
+            for file, seal in packed.files.items():
+                if not self._blobs.has(seal) or not self._blobs.is_sound(seal, watch):
+                    text = f"{self._blobs.path(seal)}, which is {file} of {packed.name} {packed.release}, is not what was written there"
+                    raise BoardError("store-damaged", text, "install the release again; if it happens again, the disk is failing")
+            self._shelf.place(candidate, self._blobs.path(packed.files[MANIFEST]).read_bytes())
+        return self.load(packed.name, packed.release)
 
-        Raises OperatorError(`no-such-model`) and BoardError(`store-damaged`, `store-unreadable`).
+    def load(self, name: str, release: int) -> Release:
+        """Give a release, its files in the blobs; their sizes are checked.
+
+        Raises OperatorError(`no-such-release`) and BoardError(`store-damaged`, `store-unreadable`).
         """
         with self._reading():
-            return self._active(name)
+            return self._release(self._read(name, release))
 
-    def packed(self, name: str) -> Packed:
-        """Give the release.json of a model's active release; errors as `active`."""
+    def candidate(self, name: str, release: int) -> Candidate:
+        """Give a release of the store as it once came in; errors as `load`."""
         with self._reading():
-            return self._packed(name, self._active(name).manifest.release)
+            candidate = self._read(name, release)
+            self._release(candidate)
+            return candidate
+
+    def packed(self, name: str, release: int) -> Packed:
+        """Give the release.json of a release; errors as `load`."""
+        with self._reading():
+            self._check_there(name, release)
+            return self._shelf.packed(name, release)[0]
+
+    def releases(self) -> tuple[Stored, ...]:
+        """Give all releases, by name, the newest first; also damaged ones. Raises BoardError(`store-unreadable`)."""
+        with self._reading():
+            return tuple(self._stored(*key) for key in self._shelf.all())
 
     def remove(self, name: str, release: int) -> None:
-        """Take a release that is not active out of the store, and the blobs that no other needs.
+        """Take a release out of the store, and the blobs that no other needs. Which one serves is for the caller to know.
 
-        Raises OperatorError(`no-such-release`, `release-active`).
+        Raises OperatorError(`no-such-release`), BoardError(`store-unwritable`).
         """
         with self._writing():
-            if release not in self._numbers(name):
-                raise OperatorError("no-such-release", f"there is no release {release} of {_shown(name)}", "see `edged models list`")
-            if release == self._active_number(name):
-                raise OperatorError("release-active", f"{name} {release} is the active release", "install a newer one first")
-            folder = self._folder(name, release)
-            gone = folder.with_name(f".{release}.gone")
-            shutil.rmtree(gone, ignore_errors=True)
-            folder.rename(gone)
-            sync_folder(folder.parent)
-            shutil.rmtree(gone)
-            self._sweep()
+            self._check_there(name, release)
+            self._shelf.discard(name, release)
+            self._sweep(self._shelf.all())
 
-    # Below here: the steps of the above.
+    def collect(self, keep: Collection[Key]) -> int:
+        """Remove each release that is not in `keep`, the blobs that none of these names, and what cuts left; give the bytes freed.
 
-    def _active(self, name: str) -> Release:
-        number = self._active_number(name)
-        if number is None:
-            known = ", ".join(self._names())
-            hint = f"installed are: {known}" if known else "put one there with `edged models install DIR`"
-            raise OperatorError("no-such-model", f"there is no model {_shown(name)} in {self._root}", hint)
-        folder = self._folder(name, number)
-        packed = self._packed(name, number)
-        data = read_manifest(folder / MANIFEST)
-        digest = hashlib.sha256(data).hexdigest()
-        document, manifest = parse_manifest(data, str(folder / MANIFEST))
-        if manifest is None or document.faults or digest != packed.files[MANIFEST].sha256:
-            raise _damaged(f"{folder / MANIFEST} is not what was installed")
-        for file, seal in packed.files.items():
-            if _size(self._blob(seal)) != seal.size:
-                raise _damaged(f"{self._blob(seal)}, which is {file} of {name} {number}, is missing or cut short")
-        return Release(manifest, folder, digest, {file: self._blob(seal) for file, seal in packed.files.items()})
+        While a kept release is damaged so that nobody knows its blobs, all blobs stay. Raises BoardError(`store-unwritable`).
+        """
+        with self._writing():
+            kept = [key for key in self._shelf.all() if key in keep]
+            freed = sum(self._shelf.discard(*key) for key in self._shelf.all() if key not in keep)
+            return freed + self._shelf.tidy(kept) + self._sweep(kept) + self._blobs.clear_incoming()
+
+    def _sweep(self, keys: Collection[Key]) -> int:
+        """Remove the blobs that these releases do not name."""
+        try:
+            seals = [seal for key in keys for seal in self._shelf.packed(*key)[0].files.values()]
+        except BoardError:
+            return 0
+        if not all(self._blobs.has(seal) for seal in seals):  # perhaps the name is wrong, not the blob
+            return 0
+        return self._blobs.sweep({seal.sha256 for seal in seals})
+
+    def _read(self, name: str, release: int) -> Candidate:
+        self._check_there(name, release)
+        return self._shelf.read(name, release)
+
+    def _release(self, candidate: Candidate) -> Release:
+        packed, files = candidate.packed, candidate.packed.files
+        for file, seal in files.items():
+            if not self._blobs.has(seal):
+                text = f"{self._blobs.path(seal)}, which is {file} of {packed.name} {packed.release}, is missing or cut short"
+                raise damaged(text)
+        paths = {file: self._blobs.path(seal) for file, seal in files.items()}
+        return Release(candidate.manifest, self._shelf.of(packed.name, packed.release), files[MANIFEST].sha256, paths)
+
+    def _stored(self, name: str, release: int) -> Stored:
+        folder = self._shelf.of(name, release)
+        try:
+            candidate = self._shelf.read(name, release)
+            self._release(candidate)
+        except BoardError as error:
+            return Stored(name, release, "", "", {}, 0, folder, damage=error.text)
+        packed, files = candidate.packed, candidate.packed.files
+        variants = {variant.name: files[variant.file].size for variant in candidate.manifest.variants}
+        return Stored(name, release, packed.version, packed.task, variants, sum(seal.size for seal in files.values()), folder)
+
+    def _check_there(self, name: str, release: int) -> None:
+        numbers = self._shelf.numbers(name)
+        if release not in numbers:
+            shown = f"`{name}`" if re.match(NAME, name) else repr(name[:64])
+            hint = f"there are {', '.join(map(str, numbers[:20]))}" if numbers else "put one there with `edged models install DIR`"
+            raise OperatorError("no-such-release", f"there is no release {release} of {shown} in {self._root}", hint)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the lock; an OSError inside means that the store cannot be written."""
+        if self._claim is None or not self._claim.held:
+            raise BugError("store-not-claimed", f"the store at {self._root} is to be written without its claim")
+        with self._disk():
+            yield
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Tell an OSError inside as the board's: sources raise none."""
         try:
-            for folder in (self._blobs, self._root / "incoming", self._releases):
-                folder.mkdir(parents=True, exist_ok=True)
-                sync_folder(folder.parent)
-            sync_folder(self._root)
-            with (self._root / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
+            yield
         except OSError as error:
-            text = f"the store at {self._root} cannot be written: {error.strerror or error}"
-            raise BoardError("store-unwritable", text, "check free space and the owner of the folder") from None
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> BoardError:
+        text = f"the store at {self._root} cannot be written: {error.strerror or error}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return BoardError("no-space", text, "remove releases that are not used, or other files")
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return BoardError("store-unwritable", text + _owned(self._root), "run it as that user, or give it to the one who runs this")
+        if error.errno == errno.EROFS:
+            return BoardError("store-unwritable", text, "mount it for writing, or set `state_dir` to a folder elsewhere")
+        return BoardError("store-unwritable", text, "look for errors of the disk in `dmesg`, and at the folders on the way there")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -157,159 +254,31 @@ class Store:
             yield
         except OSError as error:
             text = f"the store at {self._root} cannot be read: {error.strerror or error}"
-            raise BoardError("store-unreadable", text, "run it as a user who may read it") from None
+            raise BoardError("store-unreadable", text + _owned(self._root), "run it as a user who may read it") from None
 
-    def _check_number(self, packed: Packed, packed_bytes: bytes) -> None:
-        numbers = self._numbers(packed.name)
-        if not numbers or packed.release > max(numbers):
-            return
-        if packed.release in numbers and (self._folder(packed.name, packed.release) / PACKED).read_bytes() == packed_bytes:
-            return
-        text = f"{packed.name} {packed.release} would follow {max(numbers)}, which is installed, with other content"
-        raise PublisherError("release-not-rising", text, f"give it a release number above {max(numbers)}, and pack it again")
 
-    def _take(self, packed: Packed, sources: dict[str, Path]) -> None:
-        """Bring every file that is not there yet into the blobs; sizes and space are checked before the first byte."""
-        missing = {seal.sha256: (file, seal) for file, seal in packed.files.items() if _size(self._blob(seal)) != seal.size}
-        for file, seal in missing.values():
-            if _size(sources[file]) != seal.size:
-                raise _changed(file)
-        needed = sum(seal.size for _, seal in missing.values()) + _RESERVE
-        free = shutil.disk_usage(self._root).free
-        if missing and needed > free:
-            text = f"{packed.name} {packed.release} needs {needed >> 20} MiB, and {free >> 20} MiB are free at {self._root}"
-            raise BoardError("no-space", text, "remove releases that are not used, or other files")
-        for file, seal in missing.values():
-            self._copy(sources[file], file, seal)
-        sync_folder(self._blobs)
-
-    def _copy(self, source: Path, file: str, seal: FileSeal) -> None:
-        part = self._root / "incoming" / seal.sha256
-        part.unlink(missing_ok=True)
-        digest, left = hashlib.sha256(), seal.size
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if not folder.is_dir():
+        _make(folder.parent)
         try:
-            reader = source.open("rb")
-        except OSError:  # not the store's fault
-            raise _changed(file) from None
-        try:
-            with reader, part.open("wb") as writer:
-                while left and (chunk := reader.read(min(left, _CHUNK))):
-                    writer.write(chunk)
-                    digest.update(chunk)
-                    left -= len(chunk)
-                writer.flush()
-                os.fsync(writer.fileno())
-            if left or digest.hexdigest() != seal.sha256:
-                raise _changed(file)
-            part.chmod(0o444)
-            part.replace(self._blob(seal))
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-
-    def _place(self, packed: Packed, packed_bytes: bytes) -> None:
-        """Put the release's folder there, whole or not at all."""
-        folder = self._folder(packed.name, packed.release)
-        manifest = self._blob(packed.files[MANIFEST]).read_bytes()
-        if folder.is_dir():
-            write_atomic(folder / MANIFEST, manifest)
-            return
-        part = folder.with_name(f".{packed.release}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        write_atomic(part / MANIFEST, manifest)
-        write_atomic(part / PACKED, packed_bytes)
-        part.rename(folder)
+            os.mkdir(folder)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
         sync_folder(folder.parent)
-        sync_folder(self._releases)
-
-    def _sweep(self) -> None:
-        """Delete the blobs that no release names."""
-        used = {seal.sha256 for name in self._names() for n in self._numbers(name) for seal in self._packed(name, n).files.values()}
-        for blob in self._blobs.iterdir():
-            if blob.name not in used:
-                blob.unlink()
-
-    def _blob(self, seal: FileSeal) -> Path:
-        return self._blobs / seal.sha256
-
-    def _folder(self, name: str, release: int) -> Path:
-        return self._releases / name / str(release)
-
-    def _names(self) -> tuple[str, ...]:
-        if not self._releases.is_dir():
-            return ()
-        return tuple(sorted(each.name for each in self._releases.iterdir() if re.match(NAME, each.name) and each.is_dir()))
-
-    def _numbers(self, name: str) -> tuple[int, ...]:
-        """Give the releases of a model; none for a name that no model can have."""
-        if not re.match(NAME, name) or not (self._releases / name).is_dir():
-            return ()
-        names = (each.name for each in (self._releases / name).iterdir())
-        return tuple(sorted(int(each) for each in names if re.fullmatch(r"[1-9][0-9]{0,15}", each)))
-
-    def _active_number(self, name: str) -> int | None:
-        numbers = self._numbers(name)
-        if not numbers:
-            return None
-        try:
-            text = (self._releases / name / "active").read_text("ascii")
-        except FileNotFoundError:
-            return None  # an install was cut off before its last step
-        except (OSError, ValueError):
-            text = ""
-        if not re.fullmatch(r"[1-9][0-9]{0,15}", text) or int(text) not in numbers:
-            raise _damaged(f"{self._releases / name / 'active'} names no release")
-        return int(text)
-
-    def _packed(self, name: str, release: int) -> Packed:
-        folder = self._folder(name, release)
-        try:
-            packed = parse_packed(_read_packed(folder), str(folder / PACKED))
-        except PublisherError as error:
-            raise _damaged(error.text) from None
-        if (packed.name, packed.release) != (name, release) or MANIFEST not in packed.files:
-            raise _damaged(f"{folder / PACKED} is of {packed.name} {packed.release}")
-        return packed
-
-    def _installed(self, packed: Packed) -> Installed:
-        return Installed(
-            name=packed.name,
-            release=packed.release,
-            version=packed.version,
-            task=packed.task,
-            variants=tuple(packed.costs),
-            size=sum(seal.size for seal in packed.files.values()),
-            active=packed.release == self._active_number(packed.name),
-            folder=self._folder(packed.name, packed.release),
-        )
 
 
-def _read_packed(folder: Path) -> bytes:
+def _owned(folder: Path) -> str:
+    """Say to whom a folder belongs, where that can be known."""
+    import pwd
+
     try:
-        with (folder / PACKED).open("rb") as file:
-            return file.read(MAX_PACKED_BYTES + 1)
-    except FileNotFoundError:
-        raise PublisherError("not-packed", f"there is no {folder / PACKED}", f"run `edged pack {folder}` first") from None
-    except OSError as error:
-        raise PublisherError("not-packed", f"{folder / PACKED} cannot be read: {error.strerror}", "check its owner and mode") from None
+        owner = os.stat(folder).st_uid
+        return f"; it belongs to {pwd.getpwuid(owner).pw_name}"
+    except (OSError, KeyError):
+        return ""
 
 
-def _size(path: Path) -> int:
-    """Give the size of a file, -1 where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
-
-def _shown(name: str) -> str:
-    return f"`{name}`" if re.match(NAME, name) else repr(name[:64])
-
-
-def _changed(file: str) -> PublisherError:
-    return PublisherError("file-changed", f"`{file}` is not the file that was packed", "copy the release again, or pack it again")
-
-
-def _damaged(text: str) -> BoardError:
-    return BoardError("store-damaged", text, "install the release again")
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):,.1f} MiB"

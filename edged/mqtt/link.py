@@ -87,8 +87,11 @@ class Link:
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{name}", daemon=True)
 
     def subscribe(self, topic_filter: str, qos: int) -> None:
-        """Ask for a filter, on this and every later connection."""
-        self._subscriptions[topic_filter] = max(qos, self._subscriptions.get(topic_filter, 0))
+        """Ask for a filter, on this and every later connection; from any thread."""
+        qos = max(qos, self._subscriptions.get(topic_filter, 0))
+        self._subscriptions = {**self._subscriptions, topic_filter: qos}  # anew: the link's thread may be reading the old ones
+        if self.state.state == "connected":
+            self._client.subscribe([(topic_filter, qos)])
 
     def start(self) -> None:
         """Begin to connect; returns at once, also when no broker is there."""

@@ -8,31 +8,38 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import msgspec
 
-from edged.errors import DaemonUnreachable, EdgedError, PeerError
+from edged.errors import DaemonUnreachable, EdgedError, error_of
 
 MAX_ANSWER = 16 * 1024 * 1024
 _START = "start it: `systemctl start edged`, or `edged run`"
 
 
-def ask(path: Path, op: str, timeout_s: float) -> dict[str, Any]:
+class NobodyListens(DaemonUnreachable):
+    """No daemon runs that would use this socket: there is none, or it is left over."""
+
+
+def ask(path: Path, op: str, timeout_s: float, args: dict[str, Any] | None = None, files: Sequence[int] = ()) -> dict[str, Any]:
     """Send one request and give the answer, within `timeout_s` seconds in all.
 
-    Raises DaemonUnreachable(`daemon-not-reachable`: nobody listens, or not for us;
+    `files` are descriptors of open files, which the daemon gets its own of; they stay open here.
+    Raises DaemonUnreachable(`daemon-not-reachable`: NobodyListens, or not for us;
     `daemon-stuck`: connected, but no whole answer in time; `daemon-answer-malformed`) and
-    PeerError with the daemon's own code where it answers with an error.
+    the daemon's own error, in its own family, where it answers with one.
     """
     deadline = monotonic() + timeout_s
+    request = msgspec.json.encode({"op": op, "args": args} if args else {"op": op}) + b"\n"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             _within(sock, deadline)
             sock.connect(str(path))
-            sock.sendall(msgspec.json.encode({"op": op}) + b"\n")
+            _send(sock, request, files)
             line = _read_line(sock, deadline, path)
         except (TimeoutError, BlockingIOError):
             # BlockingIOError: the daemon does not accept, and its backlog is full.
@@ -56,6 +63,11 @@ def _within(sock: socket.socket, deadline: float) -> None:
     if left <= 0:
         raise TimeoutError
     sock.settimeout(left)
+
+
+def _send(sock: socket.socket, request: bytes, files: Sequence[int]) -> None:
+    sent = socket.send_fds(sock, [request], list(files)) if files else 0
+    sock.sendall(request[sent:])
 
 
 def _read_line(sock: socket.socket, deadline: float, path: Path) -> bytes:
@@ -86,8 +98,8 @@ def _answer(line: bytes, path: Path) -> dict[str, Any]:
 
 
 def _theirs(error: dict[str, Any]) -> EdgedError:
-    code, text, hint = (str(error.get(key, "")) for key in ("code", "text", "hint"))
-    return PeerError(code or "daemon-error", text or "the daemon answered with an error", hint)
+    family, code, text, hint = (str(error.get(key, "")) for key in ("family", "code", "text", "hint"))
+    return error_of(family, code or "daemon-error", text or "the daemon answered with an error", hint)
 
 
 def _malformed(path: Path, what: str) -> DaemonUnreachable:
@@ -102,7 +114,8 @@ def _stuck(path: Path, timeout_s: float, pid: int) -> DaemonUnreachable:
 
 def _not_reachable(path: Path, error: OSError) -> DaemonUnreachable:
     text, hint = _explain(path, error)
-    return DaemonUnreachable("daemon-not-reachable", f"no daemon answers: {text}", hint)
+    nobody = isinstance(error, (FileNotFoundError, NotADirectoryError, ConnectionRefusedError))
+    return (NobodyListens if nobody else DaemonUnreachable)("daemon-not-reachable", f"no daemon answers: {text}", hint)
 
 
 def _explain(path: Path, error: OSError) -> tuple[str, str]:

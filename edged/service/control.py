@@ -1,13 +1,14 @@
 """The control socket: one JSON object a line in, one a line out; driven by the main thread.
 
-A request is `{"op": "status"}`. The answer is what the op gives, or
+A request is `{"op": "status"}` or `{"op": …, "args": {…}}`; open files may come with it as
+descriptors (SCM_RIGHTS). The answer is what the op gives, or
 `{"error": {"family", "code", "text", "hint"}}`.
 
 Whoever may open the socket (mode 0660: the daemon's user and group) may be clumsy, and still
 does not hold the daemon: a request has at most 64 KiB, a client has at most one answer
 under way (its next request waits in the kernel), and is dropped after ten seconds without
 a whole request or without reading its answer. With sixteen clients the one that did nothing
-for longest makes room for the next.
+for longest makes room for the next. All clients together have at most 160 files open here.
 """
 
 from __future__ import annotations
@@ -24,34 +25,30 @@ import structlog
 from edged.clock import NS, Clock
 from edged.errors import BugError, EdgedError, PeerError
 from edged.service.claim import Claim
+from edged.service.request import MAX_FILES, MAX_REQUEST, Incoming, Request, close_files
 
-MAX_REQUEST = 64 * 1024
 MAX_CLIENTS = 16
 MAX_IDLE_NS = 10 * NS
 _DEAF_NS = NS
 
 _log = structlog.get_logger(__name__)
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-Op = Callable[[], Any]
-
-
-class _Request(msgspec.Struct):
-    op: str
+Op = Callable[[Request], Any]
 
 
 class _Client:
-    """One connection: bytes of requests that came, bytes of an answer that go."""
+    """One connection: what came of requests, and bytes of an answer that go."""
 
     def __init__(self, sock: socket.socket, mono: int) -> None:
         self.sock = sock
-        self.incoming = bytearray()
+        self.incoming = Incoming()
         self.outgoing = memoryview(b"")
         self.active = mono
 
     @property
     def waits_for(self) -> int:
         """Say which event moves it on: a whole request that waits is handled when it can be answered."""
-        return _WRITE if self.outgoing or b"\n" in self.incoming else _READ
+        return _WRITE if self.outgoing or self.incoming.is_whole else _READ
 
 
 class ControlServer:
@@ -125,28 +122,28 @@ class ControlServer:
             self._selector.modify(client.sock, client.waits_for)
 
     def _receive(self, client: _Client) -> None:
-        data = client.sock.recv(MAX_REQUEST + 1)
-        if not data:
+        held = sum(len(each.incoming.files) for each in self._clients.values())
+        if not client.incoming.receive(client.sock, MAX_FILES - held):
             self._drop(client)
-            return
-        client.incoming += data
-        if len(client.incoming) > MAX_REQUEST and b"\n" not in client.incoming[:MAX_REQUEST]:
+        elif client.incoming.is_too_long:
             _log.warning("control-request-too-long", limit=MAX_REQUEST)
             self._drop(client)
 
     def _send(self, client: _Client) -> None:
         if not client.outgoing:
-            line, _, rest = client.incoming.partition(b"\n")
-            client.incoming = rest
             client.active = self._clock.mono()
-            client.outgoing = memoryview(self._answer(bytes(line)))
+            client.outgoing = memoryview(self._answer(client.incoming))
         sent = client.sock.send(client.outgoing)
         client.outgoing = client.outgoing[sent:]
 
-    def _answer(self, line: bytes) -> bytes:
+    def _answer(self, incoming: Incoming) -> bytes:
         """Give the whole line to send; an op that fails takes nobody along."""
         try:
-            answer = msgspec.json.encode(self._op(line)())
+            request = incoming.next()
+            try:
+                answer = msgspec.json.encode(self._op(request)(request))
+            finally:
+                close_files(request.files)
         except EdgedError as error:
             answer = msgspec.json.encode({"error": error.as_dict()})
         except Exception as error:
@@ -155,11 +152,7 @@ class ControlServer:
             answer = msgspec.json.encode({"error": bug.as_dict()})
         return answer + b"\n"
 
-    def _op(self, line: bytes) -> Op:
-        try:
-            request = msgspec.json.decode(line, type=_Request)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise PeerError("malformed-request", f"not a request: {error}", 'send one line such as {"op":"status"}') from None
+    def _op(self, request: Request) -> Op:
         if request.op not in self._ops:
             text = f"unknown op {request.op[:40]!r}"
             raise PeerError("unknown-op", text, f"there is {', '.join(sorted(self._ops))}; daemon and command may be of different versions")
@@ -173,4 +166,5 @@ class ControlServer:
     def _drop(self, client: _Client) -> None:
         self._selector.unregister(client.sock)
         del self._clients[client.sock.fileno()]
+        client.incoming.close_files()
         client.sock.close()

@@ -6,8 +6,8 @@ something to do. Signals set a flag only; one that comes while the daemon stops 
 Everything else runs in threads of its own, see `stream/worker.py`, `mqtt/link.py` and
 `spool/writer.py`.
 
-Start order: workers, sources, spool, links, so that no message comes before somebody takes it.
-Stop order, each with a deadline: sources, workers (they finish what waits, down each chain),
+Start order: workers, sources, spool, links, updates, so that no message comes before somebody takes it.
+Stop order, each with a deadline: updates, sources, workers (they finish what waits, down each chain),
 links (they send what they can), spool (it takes the rest), outputs and models.
 """
 
@@ -27,24 +27,30 @@ from edged.clock import NS, Clock
 from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import available
+from edged.models.store import Store
 from edged.mqtt.message import Message
 from edged.mqtt.topics import DeviceTopics
-from edged.service.control import ControlServer
+from edged.service.chronicle import Chronicle
+from edged.service.control import ControlServer, Op
+from edged.service.control_path import ControlPath
 from edged.service.delivery import Delivery
 from edged.service.ending import close, forget_unacknowledged, has_work, is_done, unwritten
 from edged.service.events import Events
 from edged.service.headline import headline
 from edged.service.health import Conditions
+from edged.service.inventory import Inventory
 from edged.service.judge import Judge
 from edged.service.machine import board_name
 from edged.service.notify import Notify
+from edged.service.parts import MAIN, Hooks, Parts
 from edged.service.presence import Presence, birth_of, count_start
 from edged.service.progress import hindrance
 from edged.service.rejects import RejectSampler
-from edged.service.report import Life, snapshot
+from edged.service.report import Life, pipeline_status, snapshot
 from edged.service.snapshot import ERROR, INFO, WARNING, Snapshot
+from edged.service.stock import take_stock
 from edged.service.unfinished import Unfinished
-from edged.service.wiring import MAIN, Hooks, Parts, wire
+from edged.service.wiring import wire
 
 if TYPE_CHECKING:
     from edged.service.metrics_server import MetricsServer
@@ -78,11 +84,17 @@ class Daemon:
         self._notify = Notify.from_environment(os.environ)
         self._hindrance = ""
         self._next_status = 0
-        # The socket first: it also says whether another daemon is running.
-        self._control = ControlServer(loaded.socket, {"status": self.snapshot}, clock)
+        self._chronicle = Chronicle(self._conditions, self._events)
         self._parts: Parts | None = None
+        self._updates: ControlPath | None = None
         self._metrics: MetricsServer | None = None
+        # The socket first: it also says whether another daemon is running.
+        ops: dict[str, Op] = {"status": lambda _: self.snapshot()}
+        self._control = ControlServer(loaded.socket, ops, clock)
         try:
+            self._updates = ControlPath(loaded, clock)
+            ops.update(self._updates.ops())
+            ops["models"] = lambda _: self._stock()
             self._parts = wire(loaded, clock, rng, Hooks(self._presence.will, self._announce, RejectSampler(self._events, clock)))
             if config.metrics.listen:
                 from edged.service.metrics_server import MetricsServer  # costs 7 MiB that few boards spend
@@ -91,17 +103,26 @@ class Daemon:
         except BaseException:
             if self._parts is not None:
                 self._parts.end_brokers()
+            if self._updates is not None:
+                self._updates.end(clean=True)
             self._control.close()
             raise
-        self._judge = Judge(self._parts, self._conditions)
+        self._judge = Judge(self._parts, self._conditions, self._updates)
         self._unfinished = Unfinished(self._parts, starts)
         self._signals = 0
+        self._failing = False  # the run ends by a bug
 
     @property
     def parts(self) -> Parts:
         """Give what this daemon runs."""
         assert self._parts is not None
         return self._parts
+
+    @property
+    def updates(self) -> ControlPath:
+        """Give what takes updates."""
+        assert self._updates is not None
+        return self._updates
 
     @property
     def _delivery(self) -> Delivery:
@@ -125,12 +146,20 @@ class Daemon:
             while not self._signals and not self._finished():
                 self._tick()
             self._look()  # what came up since the last tick
+        except BaseException:
+            self._failing = True
+            raise
         finally:
             self._stop()
 
     def snapshot(self) -> Snapshot:
         """Say how everything is, now."""
-        return snapshot(self.parts, self._life, self._conditions)
+        return snapshot(self.parts, self._life, self._conditions, self.updates)
+
+    def _stock(self) -> Inventory:
+        pipelines = [pipeline_status(lane, self._clock) for lane in self.parts.lanes]
+        store = Store(self.parts.loaded.state_dir)
+        return take_stock(store, self.updates.held(), self.updates.statuses(), pipelines, self._clock)
 
     def _start(self) -> None:
         parts = self.parts
@@ -141,6 +170,7 @@ class Daemon:
             if lane.pipeline is not None:
                 lane.source.start(lane.pipeline.inbox.put)
         self._delivery.start()
+        self.updates.start(parts)
         if self._metrics:
             self._metrics.start()
         self._life.state = "running"
@@ -164,6 +194,7 @@ class Daemon:
             if lane.pipeline is not None and lane.rates:
                 counters = lane.pipeline.counters
                 counters.latency.rotate(now)
+                counters.infer.rotate(now)
                 lane.rates[0].observe(counters.readings, now)
                 lane.rates[1].observe(counters.results, now)
         self._delivery.look()
@@ -172,7 +203,7 @@ class Daemon:
 
     def _feed_watchdog(self, now: int) -> None:
         """Say that all goes on, where it does: who supervises us ends what does not."""
-        hindered = hindrance(self.parts)
+        hindered = hindrance(self.parts) or ("" if self.updates.alive else "the fleet thread has ended")
         if hindered and not self._hindrance:
             _log.error("no-progress", text=hindered, watchdog_s=self._notify.watchdog_s)
         self._hindrance = hindered
@@ -183,19 +214,10 @@ class Daemon:
             self._notify.status(headline(self.snapshot()))
 
     def _look(self) -> None:
-        """Judge how everything is; log what is new and what is over."""
-        before = {(each.code, each.subject) for each in self._conditions.list()}
+        """Judge how everything is; tell what is new and what is over."""
         self._judge.look()
-        held = {(each.code, each.subject): each for each in self._conditions.list()}
-        for key, condition in held.items():
-            if key not in before:
-                say = {ERROR: _log.error, WARNING: _log.warning}.get(condition.severity, _log.info)
-                say(condition.code, subject=condition.subject, text=condition.text, hint=condition.hint)
-                about = {"severity": condition.severity, "text": condition.text, "hint": condition.hint}
-                self._events.tell("health", {"code": condition.code, "subject": condition.subject, "over": False, **about})
-        for code, subject in before - held.keys():
-            _log.info("over", code=code, subject=subject)
-            self._events.tell("health", {"code": code, "subject": subject, "over": True})
+        self._chronicle.tell_updates(self.updates.moved)
+        self._chronicle.tell_health()
 
     def _finished(self) -> bool:
         """Say whether every source has ended and its messages are worked off."""
@@ -207,6 +229,7 @@ class Daemon:
         self._life.state = "stopping"
         self._notify.stopping()
         try:
+            self.updates.stop()
             stopped = self._stop_lanes()
             self._publish_last()
             lost = self._delivery.stop()
@@ -216,6 +239,7 @@ class Daemon:
                     lane.pipeline.close()
             if self._metrics:
                 self._metrics.stop()
+            self.updates.end(clean=not self._failing)
         finally:  # also when a signal forces
             parts.end_brokers()
             self._control.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from edged.config import schema
-from edged.service.wiring import Lane
+from edged.service.parts import Lane
 
 
 def is_done(lane: Lane) -> bool:
@@ -30,7 +30,7 @@ def unwritten(lane: Lane) -> bool:
 
 def has_work(lane: Lane) -> bool:
     """Say whether messages wait, or are worked on."""
-    return lane.pipeline is not None and bool(lane.pipeline.inbox.waiting or lane.pipeline.busy_since)
+    return lane.pipeline is not None and bool(lane.pipeline.inbox.waiting or lane.pipeline.busy_since or lane.pipeline.loading)
 
 
 def close(lanes: list[Lane]) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import deque
 
 from edged.clock import NS, Clock
-from edged.errors import EdgedError
+from edged.service.control_path import ControlPath
 from edged.service.health import Conditions
+from edged.service.parts import MAIN, Lane, Parts
 from edged.service.progress import is_stuck
 from edged.service.report import dropped_of
 from edged.service.snapshot import ERROR, INFO, WARNING
-from edged.service.wiring import MAIN, Lane, Parts
 
 _GRACE_NS = 5 * NS  # a broker that closed a connection may be back at once
 _ERROR_NS = 60 * NS  # an error of a pipeline is over when no batch met one for so long
 _MINUTES = 60
 SPOOL = "spool"
+STORE = "models"
 
 
 class LastHour:
@@ -39,8 +40,9 @@ class LastHour:
 class Judge:
     """Keeps the conditions of one daemon in step with what its parts show."""
 
-    def __init__(self, parts: Parts, conditions: Conditions) -> None:
+    def __init__(self, parts: Parts, conditions: Conditions, updates: ControlPath) -> None:
         self._parts = parts
+        self._updates = updates
         self._conditions = conditions
         self._rejected = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
         self._dropped = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
@@ -57,11 +59,30 @@ class Judge:
         for lane in self._parts.lanes:
             self._lane(lane)
         self._spool()
+        self._control_path()
         if self._parts.around:
-            for (pipeline, variant), error in self._parts.around.not_loaded.items():
+            for (pipeline, variant), error in self._parts.around.not_loaded.copy().items():
                 self._note(
                     "variant-not-loaded", f"{pipeline}/{variant}", WARNING, f"variant {variant} does not load: {error.text}", error.hint
                 )
+
+    def _control_path(self) -> None:
+        updates, fault = self._updates, self._updates.fault
+        self._hold("updates-off", STORE, WARNING, fault is not None, fault.text if fault else "", fault.hint if fault else "")
+        text = f"{updates.bad_lines} lines of the store's journal could not be read; what they said of releases is lost"
+        self._hold(
+            "journal-damaged", STORE, WARNING, bool(updates.bad_lines), text, "check the disk; `edged models list` shows what is known"
+        )
+        stale = updates.stale
+        text = "; ".join(f"{model} does not go back to its good release: {why}" for model, why in stale.items() if why)
+        self._hold(
+            "rollback-failing",
+            STORE,
+            ERROR,
+            bool(text),
+            text,
+            "it is tried again every ten seconds; `edged models list` shows what there is",
+        )
 
     def _link(self, name: str) -> None:
         link, state = self._parts.links[name], self._parts.links[name].state
@@ -102,8 +123,10 @@ class Judge:
 
     def _lane(self, lane: Lane) -> None:
         name, pipeline = lane.options.name, lane.pipeline
-        if lane.error:
-            self._note("pipeline-failed", name, ERROR, lane.error.text, lane.error.hint)
+        if error := lane.error or (pipeline.fault if pipeline else None):
+            self._note("pipeline-failed", name, ERROR, error.text, error.hint)
+        else:
+            self._conditions.clear("pipeline-failed", name)
         if pipeline is None:
             return
         self._counts(
@@ -121,7 +144,7 @@ class Judge:
         self._hold("source-failing", name, ERROR, bool(lane.source.error), lane.source.error)
         failing = "; ".join(sink.output.failing for sink in pipeline.sinks if sink.output.failing)
         self._hold("output-failing", name, ERROR, bool(failing), failing)
-        error: EdgedError | None = pipeline.last_error
+        error = pipeline.last_error
         if error and self._parts.clock.mono() - pipeline.last_error_mono < _ERROR_NS:
             self._note("pipeline-error", name, ERROR, error.text, error.hint)
         else:

@@ -33,6 +33,26 @@ def _millidegrees(zone: Path) -> int | None:
         return None
 
 
+def available_mib(root: Path = ROOT) -> float | None:
+    """Give the memory that new programs can have without swapping, in MiB."""
+    return _meminfo("MemAvailable", root)
+
+
+def total_mib(root: Path = ROOT) -> float | None:
+    """Give the board's memory in MiB."""
+    return _meminfo("MemTotal", root)
+
+
+def _meminfo(key: str, root: Path) -> float | None:
+    try:
+        for line in (root / "proc/meminfo").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) / 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
 def pss_mib(root: Path = ROOT) -> float | None:
     """Give this process's proportional share of memory in MiB."""
     try:

@@ -134,9 +134,8 @@ def _times(call: object, seconds: float) -> np.ndarray:  # type: ignore[type-arg
 
 def releases_here(loaded_state_dir: Path, model_dirs: list[str]) -> list[Release]:
     """Give the installed releases that are active, and those used in place."""
+    from edged.models.active import active_models, active_release
     from edged.models.manifest import load_release
-    from edged.models.store import Store
 
-    store = Store(loaded_state_dir)
-    names = sorted({installed.name for installed in store.list()})
-    return [store.active(name) for name in names] + [load_release(Path(folder)) for folder in dict.fromkeys(model_dirs)]
+    installed = [active_release(loaded_state_dir, name) for name in active_models(loaded_state_dir)]
+    return installed + [load_release(Path(folder)) for folder in dict.fromkeys(model_dirs)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edged.clock import NS, Clock
 from edged.config import schema
-from edged.service.wiring import Lane, Parts
+from edged.service.parts import Lane, Parts
+from edged.stream.swap import LOAD_LIMIT_NS
 
 STUCK_AT_LEAST_S = 2.0
 
@@ -15,9 +16,11 @@ def stuck_limit_ns(options: schema.Pipeline) -> int:
 
 
 def is_stuck(lane: Lane, clock: Clock) -> bool:
-    """Say whether a pipeline has been at one step for longer than its limit."""
-    busy = lane.pipeline.busy_since if lane.pipeline else 0
-    return bool(busy) and clock.mono() - busy > stuck_limit_ns(lane.options)
+    """Say whether a pipeline has been at one step for longer than its limit, or at loading a model for longer than any takes."""
+    if lane.pipeline is None:
+        return False
+    busy, loading, now = lane.pipeline.busy_since, lane.pipeline.loading, clock.mono()
+    return bool(busy and now - busy > stuck_limit_ns(lane.options)) or bool(loading and now - loading > LOAD_LIMIT_NS)
 
 
 def hindrance(parts: Parts) -> str:

@@ -12,7 +12,8 @@ from edged.clock import NS, Clock
 from edged.config import schema
 from edged.config.load import Loaded
 from edged.errors import BoardError
-from edged.service.wiring import Lane, Parts, wire_sources
+from edged.service.parts import Lane, Parts
+from edged.service.wiring import wire_sources
 from edged.stream.recording import Recorder
 
 LOOK_S = 0.25

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from edged import __version__
 from edged.clock import NS, Clock, iso
+from edged.models.entries import Held
+from edged.service.control_path import ControlPath
 from edged.service.health import Conditions
 from edged.service.machine import board_name, pss_mib, temperature_c
+from edged.service.parts import Lane, Parts
 from edged.service.progress import is_stuck
 from edged.service.snapshot import (
     BoardStatus,
@@ -25,7 +28,6 @@ from edged.service.snapshot import (
     Snapshot,
     SpoolStatus,
 )
-from edged.service.wiring import Lane, Parts
 from edged.stream.pipeline import Pipeline
 
 
@@ -38,9 +40,9 @@ class Life:
     state: str = "starting"
 
 
-def snapshot(parts: Parts, life: Life, conditions: Conditions) -> Snapshot:
+def snapshot(parts: Parts, life: Life, conditions: Conditions, updates: ControlPath) -> Snapshot:
     """Say how everything is, now."""
-    clock, config = parts.clock, parts.loaded.config
+    clock, config, held = parts.clock, parts.loaded.config, updates.held()
     return Snapshot(
         device=parts.topics.device,
         version=__version__,
@@ -54,7 +56,8 @@ def snapshot(parts: Parts, life: Life, conditions: Conditions) -> Snapshot:
         memory=MemoryStatus(pss_mib(), config.device.memory_budget_mib or None),
         brokers={name: _broker(parts, name, clock) for name in parts.links},
         pipelines=[pipeline_status(lane, clock) for lane in parts.lanes],
-        models=[_model(lane) for lane in parts.lanes if lane.pipeline is not None],
+        models=[_model(lane, held) for lane in parts.lanes if lane.pipeline is not None],
+        updates=updates.statuses(),
         spool=parts.delivery.status() if parts.delivery else SpoolStatus(),
         fleet=FleetStatus(parts.topics.fleet),
         health=conditions.list(),
@@ -117,6 +120,10 @@ def in_words(output: dict[str, object]) -> str:
 def _state(lane: Lane, pipeline: Pipeline, clock: Clock) -> str:
     if is_stuck(lane, clock):
         return "stuck"
+    if pipeline.loading:
+        return "loading"
+    if pipeline.fault:
+        return "failed"
     if lane.source.finished and not pipeline.inbox.waiting:
         return "finished"
     return "running" if pipeline.counters.messages else "waiting"
@@ -128,11 +135,15 @@ def _broker(parts: Parts, name: str, clock: Clock) -> BrokerStatus:
     return BrokerStatus(link.broker.url, state.state, (clock.mono() - state.since) / NS, state.version, state.text)
 
 
-def _model(lane: Lane) -> ModelStatus:
+def _model(lane: Lane, held: dict[str, Held]) -> ModelStatus:
     assert lane.pipeline is not None
     model = lane.pipeline.inference.model
-    in_place = bool(lane.options.model_dir)
-    return ModelStatus(model.name, model.release, model.version, "serving", model.variant, model.engine, in_place)
+    status = ModelStatus(model.name, model.release, model.version, "serving", model.variant, model.engine, bool(lane.options.model_dir))
+    mine = held.get(model.name)
+    if mine is not None and not status.in_place:
+        status.since, status.unproven = iso(mine.since), mine.unproven
+        status.last_good, status.pinned = mine.last_good == model.release, model.release in mine.pinned
+    return status
 
 
 def _number(value: object) -> str:

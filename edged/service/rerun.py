@@ -18,7 +18,7 @@ from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import open_engine
 from edged.records import Batch, Rejected
-from edged.service.wiring import release_of
+from edged.service.lanes import release_of
 from edged.stream.build import Around, build_pipeline
 from edged.stream.outputs.base import Output
 from edged.stream.pipeline import Pipeline, Sink

@@ -112,7 +112,10 @@ class PipelineStatus(msgspec.Struct):
 
 
 class ModelStatus(msgspec.Struct):
-    """One model in the board's store, or in place. `state`: serving | staged | last-good."""
+    """One model in the board's store, or in place. `state`: serving | staged | last-good.
+
+    `since` is when the release came into service; `unproven`: it has still to show that it is good.
+    """
 
     name: str = ""
     release: int = 0
@@ -121,6 +124,45 @@ class ModelStatus(msgspec.Struct):
     variant: str = ""
     engine: str = ""
     in_place: bool = False
+    since: str = ""
+    last_good: bool = False
+    pinned: bool = False
+    unproven: bool = False
+
+
+class UpdateStatus(msgspec.Struct):
+    """The newest update of one model, under way or ended.
+
+    `state` is one of `edged.fleet.machine`, `kind` install, activate or rollback; `stage` says the same in words,
+    with how far it is. `family`, `code`, `text` and `hint` are the error that ended it, or that it was tried again after.
+    A wait is `blocked_by` something, in words, and looks again in `retry_in_s`. In service, `waits_for` says, in
+    words, what is missing until it is committed. `left_s` is of the stage, `seconds_left` of the watch.
+    `report` is what the trial measured.
+    """
+
+    model: str = ""
+    release: int = 0
+    version: str = ""
+    state: str = ""
+    stage: str = ""
+    code: str = ""
+    text: str = ""
+    hint: str = ""
+    since_s: float | None = None
+    attempt: int = 0
+    attempts: int = 0
+    blocked_by: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    left_s: float | None = None
+    retry_in_s: float | None = None
+    windows_done: int = 0
+    windows_needed: int = 0
+    seconds_left: float | None = None
+    report: dict[str, Any] | None = None
+    family: str = ""
+    kind: str = ""
+    waits_for: str = ""
 
 
 class SpoolStatus(msgspec.Struct):
@@ -165,6 +207,7 @@ class Snapshot(msgspec.Struct):
     brokers: dict[str, BrokerStatus] = {}
     pipelines: list[PipelineStatus] = []
     models: list[ModelStatus] = []
+    updates: list[UpdateStatus] = []
     spool: SpoolStatus = field(default_factory=SpoolStatus)
     fleet: FleetStatus = field(default_factory=FleetStatus)
     health: list[Condition] = []

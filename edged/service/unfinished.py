@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edged.errors import EdgedError
 from edged.service.blackbox import BlackBox
-from edged.service.wiring import Lane, Parts
+from edged.service.parts import Lane, Parts
 from edged.stream import carry
 
 FILE = "unfinished"  # in the state folder
@@ -23,7 +23,7 @@ class Unfinished:
         self._starts = starts
         self._path = parts.loaded.state_dir / FILE
         names = carry.lasting([lane.options for lane in parts.lanes])
-        self._lanes = [lane for lane in parts.lanes if lane.pipeline is not None]
+        self._lanes = list(parts.lanes)  # also those without a pipeline: they may get one while the daemon runs
         self._lasting = [lane for lane in self._lanes if lane.options.name in names]
         socket = parts.loaded.socket
         self._box = BlackBox(socket.with_name(f"{socket.name}.{BLACK_BOX}"), [lane.options.name for lane in self._lanes])
@@ -34,11 +34,10 @@ class Unfinished:
         self.fault = taken.fault
         self.crashed = not taken.found and self._starts > 1
         for lane in self._lasting:
-            assert lane.pipeline
-            if lane.options.name in taken.parts:
+            if lane.pipeline and lane.options.name in taken.parts:
                 lane.pipeline.go_on(taken.parts[lane.options.name])
         if self.crashed:
-            for lane in self._lanes:
+            for lane in [lane for lane in self._lanes if lane.pipeline]:
                 assert lane.pipeline
                 lane.pipeline.counters.drop(CRASH, self._box.before.get(lane.options.name, 0))
 

@@ -46,6 +46,7 @@ class Assembly:
     def __init__(
         self,
         given: Input,
+        channels: int,
         event_time: bool,
         max_streams: int,
         labels_of: Callable[[bytes], Labels | None],
@@ -54,16 +55,19 @@ class Assembly:
         counters: Counters,
         reject: Callable[[Batch, Rejected], None],
     ) -> None:
-        """`labels_of` reads a topic; `new_state` makes what postprocessing keeps of a stream; `forget` clears a slot's engine."""
+        """`channels` are the decoder's, which may be more than the model's; `labels_of` reads a topic.
+
+        `new_state` makes what postprocessing keeps of a stream; `forget` clears a slot's engine.
+        """
         self.given = given
-        self._event_time = event_time
+        self.event_time = event_time
         self._forget = forget
         self._counters = counters
         self._reject = reject
-        limit = min(max_streams, max(1, RING_BYTES // slot_bytes(given.samples, len(given.channels))))
+        limit = min(max_streams, max(1, RING_BYTES // slot_bytes(given.samples, channels)))
         self.streams = StreamTable(limit, labels_of, new_state, self._begin)
         hop = given.hop or given.samples
-        self.windows = WindowTable(given.samples, hop, len(given.channels))
+        self.windows = WindowTable(given.samples, hop, channels)
         self._at_once = CUT_WINDOWS * hop
         self.timeline = Timeline(given.rate_hz, given.gap, given.samples)
 
@@ -78,9 +82,11 @@ class Assembly:
             found = self._one_topic(batch, readings, times)
         else:
             found = self._mixed(batch, readings, times)
-        for cut in found:
-            if cut is not None:
-                yield from (cut,) if len(cut.slots) <= CUT_WINDOWS else cut.parts(CUT_WINDOWS)
+        yield from _in_parts(found)
+
+    def cuts_of(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts]:
+        """Give the windows that readings of one known stream complete, at most CUT_WINDOWS at a time."""
+        yield from _in_parts(self._run(slot, values, times))
 
     def _one_topic(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         slot = self.streams.one_slot(batch.topics[0])
@@ -120,7 +126,7 @@ class Assembly:
 
     def _one_each(self, slots: NDArray[np.intp], values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Take one reading of each of several streams."""
-        if self._event_time and len(slots):
+        if self.event_time and len(slots):
             fits = self.timeline.in_order(slots, times)
             for i in np.flatnonzero(~fits).tolist():
                 yield from self._judge_time(int(slots[i]), values[i : i + 1], times[i : i + 1])
@@ -132,7 +138,7 @@ class Assembly:
 
     def _run(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Take readings of one stream, in the order they came."""
-        if self._event_time:
+        if self.event_time:
             if not self.timeline.run_in_order(slot, times):
                 yield from self._judge_time(slot, values, times)
                 return
@@ -178,3 +184,9 @@ class Assembly:
 
     def _no_stream(self, batch: Batch, message: int) -> None:
         self._reject(batch, Rejected(message, UNKNOWN_TOPIC))
+
+
+def _in_parts(found: Iterator[Cuts | None]) -> Iterator[Cuts]:
+    for cut in found:
+        if cut is not None:
+            yield from (cut,) if len(cut.slots) <= CUT_WINDOWS else cut.parts(CUT_WINDOWS)

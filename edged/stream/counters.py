@@ -9,12 +9,17 @@ from edged.histogram import RecentHistogram
 
 @dataclass
 class Counters:
-    """Totals since the start. `rejected` and `dropped` are by stable reason."""
+    """Totals since the start. `rejected` and `dropped` are by stable reason.
+
+    `latency` is that of results, `infer` what a window took in the model that runs now, both in ms.
+    """
 
     latency: RecentHistogram
+    infer: RecentHistogram
     messages: int = 0
     readings: int = 0
     windows: int = 0
+    failed_windows: int = 0  # without a result: the model raised, or gave no number
     results: int = 0
     filled: int = 0  # readings made up by the gap rules `hold` and `interpolate`
     late_results: int = 0  # results after the pipeline's deadline

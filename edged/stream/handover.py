@@ -34,11 +34,17 @@ def restore(assembly: Assembly, carried: Carried, identity: Identity) -> Restore
     readings = assembly.windows.all_unfinished()
     dropped = _counted(LET_GO, carried.readings - readings)
     if assembly.given.stateful:
-        for slot, stream in enumerate(assembly.streams.streams):
-            assembly.windows.reset(slot)
-            stream.state.gap()
-        return Restored(0, {**dropped, **_counted(GRAPH_STATE, readings)})
+        return Restored(0, {**dropped, **_counted(GRAPH_STATE, begin_anew(assembly))})
     return Restored(readings, dropped)
+
+
+def begin_anew(assembly: Assembly) -> int:
+    """Begin the windows and the smoothing of all streams anew, as after a gap; give the number of readings that were in no window yet."""
+    lost = 0
+    for slot, stream in enumerate(assembly.streams.streams):
+        lost += assembly.windows.reset(slot)
+        stream.state.gap()
+    return lost
 
 
 def _dump_stream(assembly: Assembly, slot: int, stream: Stream, turn: int) -> CarriedStream:
@@ -56,7 +62,7 @@ def _latest(streams: list[CarriedStream], most: int) -> list[CarriedStream]:
 
 
 def _take_over(assembly: Assembly, carried: list[CarriedStream], width: int) -> None:
-    streams, channels = assembly.streams, len(assembly.given.channels)
+    streams, channels = assembly.streams, assembly.windows.channels
     streams.restore([each.name for each in carried], [each.turn for each in carried])
     for slot, (stream, each) in enumerate(zip(streams.streams, carried)):
         stream.results = each.results

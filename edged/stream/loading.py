@@ -19,14 +19,17 @@ from edged.stream.inference import Inference
 OpenEngine = Callable[..., Engine]  # as `engines.choose.open_engine`
 
 
-def load_best(release: Release, open_engine: OpenEngine) -> tuple[Inference, dict[str, EdgedError]]:
-    """Load the best variant; give it and why the better ones did not load, by name.
+def load_best(release: Release, open_engine: OpenEngine, only: str | None = None) -> tuple[Inference, dict[str, EdgedError]]:
+    """Load the best variant, or the one called `only`; give it and why the better ones did not load, by name.
 
     `open_engine` takes a file and the engine's name. Raises the first variant's error where
-    none loads, PublisherError(`quality-too-low`) where the minimum leaves none.
+    none loads, PublisherError(`quality-too-low`) where the minimum leaves none, `no-such-variant`.
     """
     failed: dict[str, EdgedError] = {}
+    wanted = None if only is None else release.variant(only)
     for variant in in_order(release):
+        if wanted not in (None, variant):
+            continue
         path = release.path_of(variant)
         try:
             read_graph(path)  # a file that is cut or forged is refused here: the runtime could crash on it
@@ -36,7 +39,8 @@ def load_best(release: Release, open_engine: OpenEngine) -> tuple[Inference, dic
             failed[variant.name] = error
     if failed:
         raise next(iter(failed.values()))
-    raise PublisherError("quality-too-low", f"every variant of {release.manifest.name} is below its minimum quality", "ask its publisher")
+    which = f"variant {only}" if wanted else "every variant"
+    raise PublisherError("quality-too-low", f"{which} of {release.manifest.name} is below its minimum quality", "ask its publisher")
 
 
 def in_order(release: Release) -> list[Variant]:

@@ -4,15 +4,18 @@
 
     decode → assemble windows → infer → judge → deliver
 
-It runs in one worker thread, a batch at a time; the batch is done when its results are safe. Nothing in a batch can stop it: what is
-wrong is counted by reason, sampled to `on_rejected`, and the rest goes on. A bug of ours
-costs the batch it shows in.
+It runs in one worker thread, a batch at a time; the batch is done when its results are safe.
+Nothing in a batch can stop it: what is wrong is counted by reason, sampled to `on_rejected`,
+and the rest goes on. A bug of ours costs the batch it shows in. What depends on the model is in
+`fitted`, which `swap` has the worker replace between two batches.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from edged.clock import NS, Clock
 from edged.config import schema
@@ -21,16 +24,18 @@ from edged.histogram import RecentHistogram
 from edged.hold import Hold
 from edged.records import MISSING, Batch, Outgoing, Rejected
 from edged.stream.assembly import CUT_WINDOWS, Assembly
-from edged.stream.carried import Carried, Identity, identity_of
+from edged.stream.carried import Carried
+from edged.stream.change import Change, Load
 from edged.stream.counters import Counters
-from edged.stream.decoders.choose import Decoder
+from edged.stream.fitted import Fitted, fit
 from edged.stream.handover import dump, restore
 from edged.stream.inbox import Inbox
 from edged.stream.inference import Inference
 from edged.stream.outputs.base import Output, wanted
 from edged.stream.postprocess import MODEL_NAN
-from edged.stream.results import ResultMaker, timing
-from edged.stream.streams import Labels
+from edged.stream.results import timing
+from edged.stream.seen import Onlooker, Seen
+from edged.stream.swap import as_edged, make
 from edged.stream.windows import Cuts
 
 STEP_NS = NS // 2  # what one call of the model should take at most, so that a slow one is not taken for one that hangs
@@ -51,8 +56,6 @@ class Pipeline:
         self,
         options: schema.Pipeline,
         inference: Inference,
-        decoder: Decoder,
-        labels_of: Callable[[bytes], Labels | None],
         sinks: list[Sink],
         clock: Clock,
         *,
@@ -61,37 +64,77 @@ class Pipeline:
         wake: Callable[[], None],
         on_rejected: Callable[[str, bytes, bytes | None, Rejected], None],
     ) -> None:
-        """`labels_of` reads a topic; `run` is unique to this run.
+        """`run` is unique to this run; raises what `fit` raises.
 
         `on_rejected` gets pipeline, topic, payload and reason of each refused message.
         """
-        given = inference.manifest.input
-        event_time = has_event_time(options.decoder)
         self.name = options.name
         self.options = options
         self.urgency = options.class_
-        self.inference = inference
         self.sinks = sinks
-        self.counters = Counters(RecentHistogram(clock.mono()))
+        self.clock = clock
+        self.counters = Counters(RecentHistogram(clock.mono()), RecentHistogram(clock.mono()))
         self.inbox = Inbox(options.queue or _default_queue(options), wake)
         self.busy_since = 0  # monotonic ns of the last step of the batch that is worked on, 0: there is none
+        self.loading = 0  # monotonic ns since when a model is loaded while none runs, 0: none is
+        self.fault: EdgedError | None = None  # why no model runs
+        self.swaps = 0  # changes of the model that were made
+        self.shadow: Onlooker | None = None  # set by any thread
         self.last_error: EdgedError | None = None
         self.last_error_mono = 0
-        self.assembly = Assembly(
-            given, event_time, options.max_streams, labels_of, inference.new_state, inference.forget, self.counters, self._reject
-        )
-        self._decoder = decoder
-        self._clock = clock
         self._on_rejected = on_rejected
-        self._results = ResultMaker(device, options.name, inference.model, given.samples, event_time, run)
-        self._at_once = 1  # windows in one call of the model; how long one takes shows with the first
+        self._wake = wake
         self._deadline_ns = int(options.deadline_ms * 1_000_000)
+        self._change: Change | None = None
+        self._asking = threading.Lock()
+        self._fit = partial(fit, options, counters=self.counters, reject=self._reject, device=device, run=run)
+        self.run_on(self._fit(inference))
+
+    def run_on(self, fitted: Fitted) -> None:
+        """Run another model from the next batch on. Called by the worker, which has seen to the streams: see `swap`."""
+        self.fitted = fitted
+        self.fault = None
+        self.fitted_since = self.clock.mono()
+        self.counters.infer = RecentHistogram(self.fitted_since)
+        self._at_once = 1  # windows in one call of the model; how long one takes shows with the first
+
+    def fit(self, inference: Inference) -> Fitted:
+        """Make what this pipeline needs to run another model; raises as `fitted.fit`."""
+        return self._fit(inference, before=self.fitted)
+
+    @property
+    def inference(self) -> Inference:
+        """Give the model that runs, or ran last."""
+        return self.fitted.inference
+
+    @property
+    def assembly(self) -> Assembly:
+        """Give the streams and their unfinished windows."""
+        return self.fitted.assembly
+
+    def swap(self, inference: Inference) -> Change:
+        """Ask for another model, which the worker runs from between two batches on; no reading is lost. For any thread.
+
+        The model is the pipeline's from now on: it is closed where the change fails. It stays the
+        caller's where this raises what `fit` raises, or BugError(`change-under-way`).
+        """
+        return self._ask(Change(self.fit(inference)))
+
+    def swap_over_gap(self, load: Load, back: Load) -> Change:
+        """Ask for another model where there is memory for one only: the worker closes the old one, then calls `load`.
+
+        Messages queue meanwhile. Where it raises, `back` loads the old one again; where that raises
+        too, the pipeline has no model. Raises BugError(`change-under-way`). For any thread.
+        """
+        return self._ask(Change(None, load, back))
 
     def take(self) -> Batch | None:
-        """Give the next batch that waits, or None."""
+        """Give the next batch that waits, or None. A change of the model that waits is made first."""
+        if self._change is not None:
+            self._make_change(self._change)
         if not self.inbox.waiting:
             return None
-        self.busy_since = self._clock.mono()  # before it leaves the queue: at no time it is in neither
+        self.busy_since = self.clock.mono()  # before it leaves the queue: at no time it is in neither
         batch = self.inbox.take()
         if batch is None:
             self.busy_since = 0
@@ -99,69 +142,115 @@ class Pipeline:
 
     def process(self, batch: Batch) -> None:
         """Work one batch off, to its results' delivery."""
-        began = self.busy_since = self._clock.mono()
-        counters = self.counters
+        began = self.busy_since = self.clock.mono()
         hold = Hold(batch.done) if batch.done else None
         try:
-            for part in _parts(batch, self.assembly.streams.limit):
+            if self.fault is not None:
+                self.failed(self.fault, len(batch.payloads))
+                return
+            for part in _parts(batch, self.fitted.assembly.streams.limit):
                 self._work_off(part, began, hold)
         except Exception as error:
-            self.last_error = error if isinstance(error, EdgedError) else BugError.of("pipeline-bug", error)
-            self.last_error_mono = self._clock.mono()
-            counters.drop(self.last_error.code, len(batch.payloads))
+            self.failed(error, len(batch.payloads))
         finally:
             self.busy_since = 0
             if hold:
                 hold.release()
 
+    def failed(self, error: Exception, count: int) -> None:
+        """Count what an error cost, and keep it for whoever looks."""
+        self.last_error = as_edged(error)
+        self.last_error_mono = self.clock.mono()
+        self.counters.drop(self.last_error.code, count)
+
     def carry(self) -> Carried:
         """Give what another run needs to go on with unfinished windows; while no batch is worked on."""
-        return dump(self.assembly, self._identity())
+        return dump(self.fitted.assembly, self.fitted.identity)
 
     def go_on(self, carried: Carried) -> None:
         """Go on with what another run left, before the first batch; readings that do not fit any more are counted."""
-        for reason, count in restore(self.assembly, carried, self._identity()).dropped.items():
+        for reason, count in restore(self.fitted.assembly, carried, self.fitted.identity).dropped.items():
             self.counters.drop(reason, count)
 
     def close(self) -> None:
         """Close outputs and model, after the worker has stopped."""
         for sink in self.sinks:
             sink.output.close()
-        self.inference.close()
+        if self._change is not None:
+            self._change.cancel()
+        if self.fault is None:
+            self.fitted.inference.close()
 
-    def _identity(self) -> Identity:
-        return identity_of(self.options, self.inference.manifest, self.inference.values)
+    def infer(self, cuts: Cuts) -> None:
+        """Take windows that are due without a message, at a change of the model."""
+        now = self.clock.mono()
+        self._infer(cuts, now, now, None, None)
+
+    def _ask(self, change: Change) -> Change:
+        with self._asking:
+            if self._change is not None and not self._change.over:
+                text = f"pipeline {self.name}: another change of the model is under way"
+                raise BugError("change-under-way", text, "wait for it, or cancel it")
+            self._change = change
+        self._wake()
+        return change
+
+    def _make_change(self, change: Change) -> None:
+        mine = change.begin()
+        if mine:
+            make(self, change)
+        with self._asking:
+            if self._change is change:  # one that was cancelled may have been followed by another
+                self._change = None
+        if mine:
+            change.end()
 
     def _work_off(self, batch: Batch, began: int, hold: Hold | None) -> None:
-        readings = self._decoder.decode(batch.payloads, batch.topics)
+        fitted, shadow = self.fitted, self.shadow
+        seen: list[Seen] | None = None if shadow is None else []
+        readings = fitted.decoder.decode(batch.payloads, batch.topics)
         self.counters.messages += len(batch.payloads)
         for rejected in readings.rejected:
             self._reject(batch, rejected)
         if len(readings.values):
             self.counters.readings += len(readings.values)
-            for cuts in self.assembly.cuts(batch, readings):
-                for step in (cuts,) if len(cuts.slots) <= self._at_once else cuts.parts(self._at_once):
-                    self._infer(step, batch, began, hold)
+            for cuts in fitted.assembly.cuts(batch, readings):
+                self._infer(cuts, batch.arrival_mono, began, hold, seen)
+            if shadow is not None and seen is not None:
+                shadow.see(batch, readings, seen)
 
-    def _infer(self, cuts: Cuts, batch: Batch, began: int, hold: Hold | None) -> None:
-        count = len(cuts.windows)
-        self.counters.windows += count
-        start = self.busy_since = self._clock.mono()
-        scores = self.inference.scores(cuts.windows, cuts.slots)
-        ended = self._clock.mono()
-        self._at_once = max(1, min(CUT_WINDOWS, STEP_NS * count // max(1, ended - start)))
-        total = ended - batch.arrival_mono
-        took = timing(began - batch.arrival_mono, (ended - start) // count, total)
+    def _infer(self, cuts: Cuts, arrival: int, began: int, hold: Hold | None, seen: list[Seen] | None) -> None:
+        for step in (cuts,) if len(cuts.slots) <= self._at_once else cuts.parts(self._at_once):
+            self._step(step, arrival, began, hold, seen)
+
+    def _step(self, cuts: Cuts, arrival: int, began: int, hold: Hold | None, seen: list[Seen] | None) -> None:
+        fitted, counters, count = self.fitted, self.counters, len(cuts.windows)
+        counters.windows += count
+        start = self.busy_since = self.clock.mono()
+        try:
+            scores = fitted.scores(cuts)
+        except Exception:
+            counters.failed_windows += count
+            raise
+        ended = self.clock.mono()
+        each = (ended - start) // count
+        self._at_once = max(1, min(CUT_WINDOWS, STEP_NS // max(1, each)))
+        counters.infer.record_many(each / 1e6, count)
+        total = ended - arrival
+        took = timing(began - arrival, each, total)
         outgoing: list[Outgoing] = []
         for i, slot in enumerate(cuts.slots.tolist()):
-            stream = self.assembly.streams.streams[slot]
+            stream = fitted.assembly.streams.streams[slot]
             end = int(cuts.end[i])
-            verdict = self.inference.verdict(stream.state, scores[i], end)
+            verdict = fitted.inference.verdict(stream.state, scores[i], end)
             if verdict is None:
-                self.counters.drop(MODEL_NAN)
+                counters.drop(MODEL_NAN)
+                counters.failed_windows += 1
                 continue
-            made = self._results.make(stream, int(cuts.start[i]), end, verdict.output, verdict.changed, verdict.alarm, took)
+            made = fitted.results.make(stream, int(cuts.start[i]), end, verdict.output, verdict.changed, verdict.alarm, took)
             outgoing.append(made)
+            if seen is not None:
+                seen.append(Seen(stream.name, end, verdict.output, each))
         if outgoing:
             self._deliver(outgoing, total, hold)
 
@@ -170,12 +259,12 @@ class Pipeline:
         counters.results += count
         counters.latency.record_many(total / 1e6, count)
         counters.late_results += count if total > self._deadline_ns else 0
-        counters.last_result_ns, counters.last_result_mono = self._clock.wall(), self._clock.mono()
+        counters.last_result_ns, counters.last_result_mono = self.clock.wall(), self.clock.mono()
         counters.last_output = outgoing[-1].result.output
         for sink in self.sinks:
             chosen = wanted(outgoing, sink.when)
             if chosen:
-                self.busy_since = self._clock.mono()  # a step of its own: an output may hold us up for a second
+                self.busy_since = self.clock.mono()  # a step of its own: an output may hold us up for a second
                 sink.output.deliver(chosen, hold)
 
     def _reject(self, batch: Batch, rejected: Rejected) -> None:
@@ -198,8 +287,3 @@ def _default_queue(options: schema.Pipeline) -> schema.Queue:
     source = options.source
     kept = isinstance(source, schema.MqttSource) and source.qos > 0 and options.class_ != "background"
     return schema.Queue(full="block") if kept or isinstance(source, (schema.FileSource, schema.StdinSource)) else schema.Queue()
-
-
-def has_event_time(decoder: schema.Decoder) -> bool:
-    """Say whether a decoder's readings carry event time."""
-    return isinstance(decoder, schema.InfluxDecoder) or bool(getattr(decoder, "time", ""))

@@ -8,7 +8,7 @@ that was silent longest, whose unfinished window is lost and counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,23 @@ class StreamTable:
             # Only the order of turns counts; beginning with them anew keeps it whatever the numbers are.
             self._used[: len(names)] = np.unique(np.array(turns, np.int64), return_inverse=True)[1]
             self._turn = len(names)
+
+    def take_over(self, other: StreamTable, with_states: bool) -> list[int]:
+        """Hold the streams of another table, in a table that has none; give the slot each had there.
+
+        Where there is room for fewer, those come that were used last. `other` stays as it is.
+        """
+        turns = other.turns()
+        latest = sorted(range(len(turns)), key=turns.__getitem__)[max(0, len(turns) - self.limit) :]
+        slots = sorted(latest)
+        for stream in (other.streams[slot] for slot in slots):
+            state = stream.state if with_states else self._new_state()
+            self.streams.append(replace(stream, state=state))
+        self._slots = {stream.name: slot for slot, stream in enumerate(self.streams)}
+        self._used[: len(slots)] = [turns[slot] for slot in slots]
+        self._turn = other._turn
+        self.evicted = other.evicted + len(turns) - len(slots)
+        return slots
 
     def clear(self) -> None:
         """Hold no stream any more."""

@@ -93,6 +93,13 @@ class Timeline:
         if len(value):
             self._last_value[slot] = value
 
+    def take_over(self, slot: int, mark: Mark, newest: NDArray[np.float32]) -> None:
+        """Go on after another timeline's `mark`, whatever its rules were; `newest` [0 or 1, channels] is the reading it was made at."""
+        self._last[slot] = mark.last
+        self.remember([slot], newest)
+        if mark.late_run:
+            self._late_run[slot] = min(mark.late_run, self._patience)
+
     def in_order(self, slots: NDArray[np.intp], times: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say for one reading of each of several streams whether it simply follows; those that do are noted."""
         last = self._last[slots]

@@ -9,6 +9,9 @@ front. So every window is one contiguous piece, and a reading is moved about onc
 
 The first window of a stream is complete after `samples` readings, the next ones each `hop`
 readings later. The table grows by doubling; who gets a slot is decided elsewhere.
+
+A stream may have had windows before it came here: from the table of an earlier run (`restore`)
+or an earlier release (`take_over`). Places before its first reading then have the time NOTHING.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FIRST_SLOTS = 8
+NOTHING = np.iinfo(np.int64).min  # the time of a place in which no reading was
 
 
 @dataclass(slots=True)
@@ -51,12 +55,34 @@ class Tail(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     need            readings until the next window is complete
     cut             whether the stream had a window before
     values, times   its last readings, as far as that window needs them: float32 and int64, little-endian
+    covered         how many of them windows of an earlier release covered, where this one had none yet
     """
 
     need: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     cut: bool
     values: bytes
     times: bytes
+    covered: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+@dataclass(slots=True)
+class Held:
+    """What a table still holds of one stream: readings that follow each other, oldest first.
+
+    values     float32 [n, channels], a view
+    times      int64 [n], a view
+    last_end   index after the last reading of the stream's last window; None where it had none.
+               Negative where later readings are gone too: hops longer than windows skip them.
+    """
+
+    values: NDArray[np.float32]
+    times: NDArray[np.int64]
+    last_end: int | None
+
+    @property
+    def covered(self) -> int:
+        """Count the readings that windows covered."""
+        return max(0, self.last_end or 0)
 
 
 def slot_bytes(samples: int, channels: int) -> int:
@@ -76,6 +102,7 @@ class WindowTable:
         self._times = np.empty((0, self._capacity), np.int64)
         self._position = np.zeros(0, np.intp)  # where the next reading goes
         self._need = np.zeros(0, np.intp)  # readings until the next window is complete
+        self._covered = np.zeros(0, np.intp)  # readings before the first window that an earlier release's windows covered
 
     def reset(self, slot: int) -> int:
         """Begin a slot anew; give the number of readings that were in no window yet."""
@@ -83,26 +110,28 @@ class WindowTable:
         lost = self.unfinished(slot)
         self._position[slot] = 0
         self._need[slot] = self.samples
+        self._covered[slot] = 0
         return lost
 
     def unfinished(self, slot: int) -> int:
         """Count the readings of a slot that were in no window yet."""
         position = int(self._position[slot])
-        return position if position < self.samples else self.hop - int(self._need[slot])
+        return position - int(self._covered[slot]) if position < self.samples else self.hop - int(self._need[slot])
 
     def all_unfinished(self) -> int:
         """Count the readings of all slots that were in no window yet."""
-        # `need` first: where the table grows just now, there are as many positions, or more.
+        # `need` first: where the table grows just now, there are as many of the others, or more.
         need = self._need
-        position = self._position[: len(need)]
-        return int(np.where(position < self.samples, position, self.hop - need).sum())
+        position, covered = self._position[: len(need)], self._covered[: len(need)]
+        return int(np.where(position < self.samples, position - covered, self.hop - need).sum())
 
     def dump(self, slot: int) -> Tail:
         """Give what a later run needs to go on with a slot."""
         need, position = int(self._need[slot]), int(self._position[slot])
         tail = slice(position - max(0, self.samples - need), position)
         values, times = self._values[slot, tail].astype("<f4"), self._times[slot, tail].astype("<i8")
-        return Tail(need, position >= self.samples, values.tobytes(), times.tobytes())
+        cut = position >= self.samples
+        return Tail(need, cut, values.tobytes(), times.tobytes(), 0 if cut else int(self._covered[slot]))
 
     def restore(self, slot: int, tail: Tail) -> None:
         """Go on with what `dump` gave, in a slot that was reset; ValueError where it is no tail of this table's windows."""
@@ -112,12 +141,45 @@ class WindowTable:
             raise ValueError("an unfinished window of another size")
         if not np.isfinite(values).all():
             raise ValueError("a reading that is not finite")
-        # Where there was a window, it stands before the tail: nobody needs it again, but it counts as there.
-        position = self.samples if tail.cut else count
-        self._values[slot, position - count : position] = values.reshape(count, self.channels)
+        if tail.covered > (0 if tail.cut else count):
+            raise ValueError("more readings in earlier windows than there are")
+        self._place(slot, values.reshape(count, self.channels), times, tail.cut)
+        self._need[slot] = tail.need
+        self._covered[slot] = tail.covered
+
+    def held(self, slot: int) -> Held:
+        """Give what is held of a slot; views, so only until the next reading."""
+        position, lost = int(self._position[slot]), self.unfinished(slot)
+        begin = int(np.count_nonzero(self._times[slot, :position] == NOTHING))
+        had_one = position >= self.samples or self._covered[slot] > 0
+        values, times = self._values[slot, begin:position], self._times[slot, begin:position]
+        return Held(values, times, position - begin - lost if had_one else None)
+
+    def take_over(self, slot: int, history: Held) -> None:
+        """Go on, in a slot that was reset, after the windows of another table: `history` is what they covered, to be seen again.
+
+        The next window is complete `hop` readings after the last one's end, but not before it has `samples` readings.
+        """
+        if history.last_end is None:
+            return
+        count = len(history.values)
+        next_end = history.last_end + self.hop
+        if next_end > self.samples:
+            kept = min(count, self.samples)
+            self._place(slot, history.values[count - kept :], history.times[count - kept :], True)
+            self._need[slot] = next_end - count
+        else:
+            self._place(slot, history.values, history.times, False)
+            self._need[slot] = self.samples - count
+            self._covered[slot] = count
+
+    def _place(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64], cut: bool) -> None:
+        """Put readings into a slot that was reset. With `cut` a window stands there too: nobody needs it again, but it counts as there."""
+        position, count = self.samples if cut else len(times), len(times)
+        self._times[slot, : position - count] = NOTHING
+        self._values[slot, position - count : position] = values
         self._times[slot, position - count : position] = times
         self._position[slot] = position
-        self._need[slot] = tail.need
 
     def push_run(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Cuts | None:
         """Append readings [n, channels] of one stream, n >= 1; give the windows they complete."""
@@ -204,4 +266,5 @@ class WindowTable:
         self._values = np.concatenate((self._values, np.empty((more, self._capacity, self.channels), np.float32)))
         self._times = np.concatenate((self._times, np.empty((more, self._capacity), np.int64)))
         self._position = np.concatenate((self._position, np.zeros(more, np.intp)))
+        self._covered = np.concatenate((self._covered, np.zeros(more, np.intp)))
         self._need = np.concatenate((self._need, np.full(more, self.samples, np.intp)))

@@ -8,6 +8,7 @@ one class take turns.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Protocol
 
 import numpy as np
@@ -25,30 +26,31 @@ class Work(Protocol):
         """Give the class: safety, normal or background."""
 
     def take(self) -> Batch | None:
-        """Give the next batch, or None."""
+        """Give the next batch, or None; also called where no batch came but `wake` was. Must not raise."""
 
     def process(self, batch: Batch) -> None:
         """Work one batch off; must not raise."""
 
 
 class Worker:
-    """A thread and its pipelines. Add all pipelines before the start."""
+    """A thread and its pipelines."""
 
     def __init__(self, name: str) -> None:
         self._work: list[Work] = []
+        self._added: deque[Work] = deque()  # on their way from another thread into the list above
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def add(self, work: Work) -> None:
-        """Take a pipeline, behind the others of its class."""
-        self._work.append(work)
-        self._work.sort(key=lambda each: _URGENCY[each.urgency])
+        """Take a pipeline, behind the others of its class; also while it runs."""
+        self._added.append(work)
+        self._wake.set()
 
     @property
     def load(self) -> int:
         """Count the pipelines of this worker."""
-        return len(self._work)
+        return len(self._work) + len(self._added)
 
     @property
     def alive(self) -> bool:
@@ -82,13 +84,19 @@ class Worker:
                 return
             self._wake.wait()
 
+    def _line_up(self, work: Work) -> None:
+        self._work.append(work)
+        self._work.sort(key=lambda each: _URGENCY[each.urgency])
+
     def _one(self) -> bool:
+        while self._added:
+            self._line_up(self._added.popleft())
         for work in self._work:
             batch = work.take()
             if batch is not None:
                 work.process(batch)
                 if len(self._work) > 1:
                     self._work.remove(work)
-                    self.add(work)
+                    self._line_up(work)
                 return True
         return False

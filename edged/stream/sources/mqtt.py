@@ -57,15 +57,21 @@ class MqttInput:
         self._inboxes: list[Inbox] = []
         self._routes: dict[bytes, tuple[int, ...]] = {}
         self._acks: Acks | None = None
+        self._link: Link | None = None
         self.unasked = 0  # messages whose topic no pipeline asked for
 
     def add(self, source: MqttSource, inbox: Inbox | None) -> None:
-        """Take one more source and the inbox that it feeds, before `bind`."""
-        self._sources.append(source)
-        self._inboxes += [inbox] if inbox else []
+        """Take one more source and the inbox that it feeds; after `bind` it is subscribed at once."""
+        # Lists anew: the link's thread may be reading the old ones.
+        self._sources = [*self._sources, source]
+        self._inboxes = [*self._inboxes, inbox] if inbox else self._inboxes
+        self._routes = {}
+        if self._link is not None:
+            self._link.subscribe(source.template.filter, source.qos)
 
     def bind(self, link: Link) -> None:
         """Subscribe on `link`, and acknowledge there."""
+        self._link = link
         self._acks = Acks(link.ack)
         for source in self._sources:
             link.subscribe(source.template.filter, source.qos)
@@ -109,10 +115,11 @@ class MqttInput:
         return parts
 
     def _find(self, topic: bytes) -> tuple[int, ...]:
-        if len(self._routes) >= _CACHED_TOPICS:
-            self._routes.clear()
+        routes = self._routes  # before the sources: what is found among old ones must not get into the new cache
+        if len(routes) >= _CACHED_TOPICS:
+            routes.clear()
         found = tuple(i for i, source in enumerate(self._sources) if source.labels_of(topic) is not None)
-        self._routes[topic] = found
+        routes[topic] = found
         return found
 
     def _when_done(self, parts: int, mids: list[int], connection: int) -> Callable[[], None] | None:

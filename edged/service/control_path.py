@@ -1,0 +1,203 @@
+"""The control path of a daemon: its claim on the store, the agent, the thread that works, what the control socket may ask.
+
+A daemon that cannot have the store still serves what is active there; `fault` says why it takes no updates.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from edged.clock import Clock
+from edged.config.load import Loaded
+from edged.errors import BoardError, EdgedError, PeerError
+from edged.fleet.agent import Agent
+from edged.models.book import Book, read_ledger
+from edged.models.claim import Claim
+from edged.models.entries import Entry, Held, Moved, Policy
+from edged.models.section import regular_size
+from edged.models.source import FilesSource, PackSource, Source
+from edged.models.store import Store
+from edged.service.parts import Parts
+from edged.service.ports import DaemonPorts
+from edged.service.request import Request
+from edged.service.snapshot import UpdateStatus
+from edged.service.update_status import statuses
+
+STOP_S = 3.0
+
+Op = Callable[[Request], Any]
+
+
+class ControlPath:
+    """What a daemon has of the control path. `moved` collects transitions until somebody tells them."""
+
+    def __init__(self, loaded: Loaded, clock: Clock) -> None:
+        """Take the store, and decide on what the last run left under way; before anything is loaded."""
+        self.fault: EdgedError | None = None
+        self.agent: Agent | None = None
+        self.moved: deque[Moved] = deque(maxlen=1000)
+        self._clock = clock
+        self._loaded = loaded
+        self._store = Store(loaded.state_dir)
+        self._ports = DaemonPorts(self._store, clock, loaded)
+        self._claim: Claim | None = None
+        self._book: Book | None = None
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
+        try:
+            self._open()
+        except EdgedError as error:
+            self.fault = error
+            self.close()
+
+    def _open(self) -> None:
+        self._claim = self._store.claim()
+        self._book = Book(self._loaded.state_dir, self._tell)
+        agent = Agent(self._store, self._book, self._ports, self._clock)
+        agent.updates.begin()
+        self.agent = agent
+
+    @property
+    def bad_lines(self) -> int:
+        """Count the lines of the journal that could not be read."""
+        return self._book.bad_lines if self._book else 0
+
+    @property
+    def stale(self) -> dict[str, str]:
+        """Name the models whose pipelines could not go back to the active release yet, with what went wrong."""
+        return dict(self.agent.updates.stale) if self.agent else {}
+
+    @property
+    def alive(self) -> bool:
+        """Say whether its thread runs, where it should."""
+        return self.agent is None or self._ending or self._thread.is_alive()
+
+    def start(self, parts: Parts) -> None:
+        """Begin to work, with these pipelines."""
+        self._ports.bind(parts)
+        if self.agent is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Come to rest, within STOP_S seconds; what was under way goes on at the next start."""
+        self._ending = True
+        if self.agent is not None:
+            self.agent.updates.interrupt()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_S)
+
+    def end(self, clean: bool) -> None:
+        """Let the store go; `clean` says that the daemon ends as it should."""
+        if clean and self.agent is not None and not self._thread.is_alive():
+            try:
+                self.agent.updates.end()
+            except EdgedError as error:
+                self.fault = error
+        self.close()
+
+    def close(self) -> None:
+        """Let the store go."""
+        if self._book is not None:
+            self._book.close()
+        if self._claim is not None:
+            self._claim.release()
+
+    def held(self) -> dict[str, Held]:
+        """Say what is held of each model."""
+        if self._book is not None:
+            return self._book.models()
+        try:
+            return read_ledger(self._loaded.state_dir).models
+        except EdgedError:  # `fault` says what is wrong with the store
+            return {}
+
+    def statuses(self) -> list[UpdateStatus]:
+        """Say how the newest update of each model is."""
+        return statuses(self.held(), self.agent.updates.jobs() if self.agent else [], self._clock)
+
+    def ops(self) -> dict[str, Op]:
+        """Give what the control socket may ask."""
+        asked: dict[str, Callable[[Agent, Request], Any]] = {
+            "install": _install,
+            "activate": _activate,
+            "rollback": _rollback,
+            "cancel": _cancel,
+            "remove": _remove,
+            "pin": _pin,
+        }
+        return {name: self._op(op) for name, op in asked.items()}
+
+    def _op(self, op: Callable[[Agent, Request], Any]) -> Op:
+        def answer(request: Request) -> Any:
+            if self.agent is None:
+                raise self.fault or BoardError("no-updates", "this daemon takes no updates")
+            return op(self.agent, request)
+
+        return answer
+
+    def _tell(self, entry: Entry) -> None:
+        if isinstance(entry, Moved):
+            self.moved.append(entry)
+
+    def _run(self) -> None:
+        assert self.agent is not None
+        updates = self.agent.updates
+        while not self._ending:
+            pause = updates.step()
+            if pause:
+                updates.changed.wait(pause)
+
+
+def _install(agent: Agent, request: Request) -> dict[str, Any]:
+    name = request.arg("source", str, "files that were handed over")[:1000]
+    return _taken(agent.install(_source(request, name), _policy(request)))
+
+
+def _source(request: Request, name: str) -> Source:
+    names = request.arg("names", list[str], [])
+    if len(request.files) != (len(names) or 1) or len(set(names)) != len(names):
+        raise PeerError("malformed-request", "not a request: one open file for each name is needed, or one for a pack")
+    for each in request.files:
+        regular_size(each, name)  # refused while they are still the request's, which closes them
+    files: list[BinaryIO] = [os.fdopen(each, "rb") for each in request.take_files()]
+    return FilesSource(dict(zip(names, files, strict=True)), name) if names else PackSource(files[0], name)
+
+
+def _activate(agent: Agent, request: Request) -> dict[str, Any]:
+    return _taken(agent.activate(request.arg("model", str), request.arg("release", int), _policy(request)))
+
+
+def _rollback(agent: Agent, request: Request) -> dict[str, Any]:
+    model = request.arg("model", str)
+    return {"model": model, "release": agent.rollback(model)}
+
+
+def _cancel(agent: Agent, request: Request) -> dict[str, Any]:
+    model = request.arg("model", str)
+    agent.cancel(model)
+    return {"model": model}
+
+
+def _remove(agent: Agent, request: Request) -> dict[str, Any]:
+    model, release = request.arg("model", str), request.arg("release", int)
+    agent.remove(model, release)
+    return {"model": model, "release": release}
+
+
+def _pin(agent: Agent, request: Request) -> dict[str, Any]:
+    model, release, on = request.arg("model", str), request.arg("release", int), request.arg("on", bool, True)
+    agent.pin(model, release, on)
+    return {"model": model, "release": release, "on": on}
+
+
+def _policy(request: Request) -> Policy:
+    policy: Policy = request.arg("policy", Policy, Policy())
+    return policy
+
+
+def _taken(moved: Moved) -> dict[str, Any]:
+    return {"model": moved.model, "release": moved.release, "state": moved.state}

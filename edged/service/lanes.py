@@ -1,0 +1,106 @@
+"""One lane: its source, its pipeline on the release that is active, its outputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edged.config import schema
+from edged.errors import BugError, EdgedError, PublisherError, ReleaseFaults
+from edged.histogram import RateMeter
+from edged.models.active import active_release
+from edged.models.manifest import Release, load_release
+from edged.service.parts import Lane, Parts, input_of
+from edged.service.tried import opener
+from edged.stream.build import build_pipeline
+from edged.stream.formats.choose import make_format
+from edged.stream.outputs.base import Output
+from edged.stream.outputs.file import FileOutput
+from edged.stream.outputs.mqtt import MqttOutput
+from edged.stream.outputs.stdout import StdoutOutput
+from edged.stream.pipeline import Sink
+from edged.stream.sources.file import FileSource
+from edged.stream.sources.mqtt import MqttSource
+from edged.stream.sources.pipeline import PipelineSource
+from edged.stream.sources.reader import Source
+from edged.stream.sources.stdin import StdinSource
+
+
+def release_of(options: schema.Pipeline, state_dir: Path) -> Release:
+    """Find the release a pipeline runs: its folder, or the active one of its model in the store."""
+    if options.model_dir:
+        return load_release(Path(options.model_dir))
+    return active_release(state_dir, options.model)
+
+
+def fill(lane: Lane, parts: Parts) -> None:
+    """Build a lane's pipeline on the release it finds; where that fails, the lane says why."""
+    assert parts.around is not None
+    worker = min(parts.workers, key=lambda each: each.load)
+    try:
+        lane.release = release_of(lane.options, parts.loaded.state_dir)
+        around = parts.around
+        if not lane.options.model_dir:
+            around = replace(around, open_engine=opener(around.open_engine, lane.release, parts.loaded.state_dir))
+        lane.pipeline = build_pipeline(lane.options, lane.release, _sinks(lane, parts), worker.wake, around)
+    except ReleaseFaults as error:
+        more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+        lane.error = PublisherError(error.code, f"{error.faults[0]}{more}", "`edged check` lists every fault")
+        return
+    except EdgedError as error:
+        lane.error = error
+        return
+    except Exception as error:
+        lane.error = BugError.of("pipeline-bug", error)
+        return
+    now = parts.clock.mono()
+    lane.rates = RateMeter(now), RateMeter(now)
+    worker.add(lane.pipeline)
+
+
+def begin(lane: Lane, parts: Parts) -> None:
+    """Let messages into a lane that got its pipeline while the daemon runs."""
+    assert lane.pipeline is not None
+    lane.error = None
+    lane.source.start(lane.pipeline.inbox.put)
+    if isinstance(lane.source, MqttSource):
+        parts.inputs[input_of(lane.options, parts.loaded.config)].add(lane.source, lane.pipeline.inbox)
+
+
+def _sinks(lane: Lane, parts: Parts) -> list[Sink]:
+    """Make a pipeline's outputs; pipelines that live on its results are among them."""
+    sinks = [Sink(_make_output(lane, options, parts), options.when) for options in lane.options.outputs]
+    for other in parts.lanes:
+        wanted = other.options.source
+        if isinstance(wanted, schema.PipelineSource) and wanted.name == lane.options.name:
+            assert isinstance(other.source, PipelineSource)
+            sinks.append(Sink(other.source, wanted.when))
+    return sinks
+
+
+def _make_output(lane: Lane, options: schema.Output, parts: Parts) -> Output:
+    format_ = make_format(options.format)
+    if isinstance(options, schema.FileOutput):
+        return FileOutput(Path(options.path), format_.encode)
+    if isinstance(options, schema.StdoutOutput):
+        return StdoutOutput(format_.encode)
+    assert lane.release is not None
+    names = {
+        "fleet": parts.topics.fleet,
+        "device": parts.topics.device,
+        "pipeline": lane.options.name,
+        "model": lane.release.manifest.name,
+    }
+    return MqttOutput(parts.links[options.broker], options.topic, names, format_, options.qos, lane.options.durable)
+
+
+def make_source(options: schema.Pipeline, parts: Parts) -> Source:
+    """Make the source that a pipeline names; it is not started."""
+    source = options.source
+    if isinstance(source, schema.MqttSource):
+        return MqttSource(source.topic, source.qos)
+    if isinstance(source, schema.FileSource):
+        return FileSource(source.path, source.follow, parts.clock)
+    if isinstance(source, schema.StdinSource):
+        return StdinSource(parts.clock)
+    return PipelineSource(parts.clock)

@@ -1,0 +1,219 @@
+"""Bring the pipelines of a model from one release to another, and say how they do since then.
+
+The only place where the control path touches the data path. Both releases are in memory for the
+time of the swap where the board has room for both; else there is a gap, in which messages wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from edged.clock import NS
+from edged.errors import BoardError, Cancelled, EdgedError, OperatorError
+from edged.fleet.confirm import Watched
+from edged.fleet.trial import Measured
+from edged.models.entries import Refusal
+from edged.models.manifest import Release
+from edged.service.footprint import check_available
+from edged.service.lanes import begin, fill
+from edged.service.parts import Lane, Parts
+from edged.service.progress import is_stuck
+from edged.service.shadowing import run_shadow
+from edged.service.tried import opener
+from edged.stream.change import Change
+from edged.stream.inference import Inference
+from edged.stream.loading import OpenEngine, load_best
+from edged.stream.pipeline import Pipeline
+
+SWAP_LIMIT_S = 30.0  # for a worker to come to the end of its batch, or to load a model over a gap
+_POLL_S = 0.1
+_FEW = 20  # windows; a time over fewer says little
+
+Running = list[tuple[Lane, Pipeline]]
+
+
+@dataclass
+class Baseline:
+    """A pipeline's counters when its release began to serve."""
+
+    mono: int
+    windows: int = 0
+    failed: int = 0
+    results: int = 0
+    late: int = 0
+
+    @property
+    def was_late(self) -> float:
+        """Give the part of results that was late before."""
+        return self.late / self.results if self.results else 0.0
+
+
+class Serving:
+    """The lanes of a daemon, by model."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        now = parts.clock.mono()
+        self._since = {lane.options.name: Baseline(now) for lane in parts.lanes}
+
+    def lanes(self, model: str) -> list[Lane]:
+        """Give the lanes that run a model of the store."""
+        return [lane for lane in self._parts.lanes if lane.options.model == model and not lane.options.model_dir]
+
+    def deadline_ms(self, model: str) -> float | None:
+        """Give the shortest deadline of a model's pipelines; None where it has none."""
+        return min((lane.options.deadline_ms for lane in self.lanes(model)), default=None)
+
+    def measured(self, model: str) -> Measured | None:
+        """Say how long a window takes the release that serves; None where too few came lately."""
+        for lane in self.lanes(model):
+            recent = lane.pipeline.counters.infer.recent() if lane.pipeline else None
+            if recent is not None and recent.count() >= _FEW:
+                return Measured(recent.percentile(0.5) or 0.0, recent.percentile(0.95) or 0.0, recent.count())
+        return None
+
+    def serve(self, model: str, release: Release, need_mib: float, cancelled: Callable[[], bool]) -> dict[str, Any]:
+        """Bring all pipelines of a model to `release`; those that run it already stay.
+
+        Gives what it took: `beside`, whether both releases were in memory; `gap_ms`, the longest
+        time that nothing was served; `waited`, the messages that had queued up at its end.
+        Raises Cancelled, what loading raises, OperatorError(`channels-do-not-match`) and
+        BoardError(`swap-timeout`); some pipelines may then run it and some not.
+        """
+        lanes = [lane for lane in self.lanes(model) if not _runs(lane, release)]
+        running = [(lane, lane.pipeline) for lane in lanes if lane.pipeline is not None]
+        beside = self._fits_beside(release, need_mib * len(running))
+        changes = (self._beside if beside else self._over_gaps)(running, release, cancelled)
+        for lane in lanes:
+            if lane.pipeline is None:
+                self._begin(lane)
+            self._served(lane, release)
+        gap = max((change.gap_ns for change in changes), default=0)
+        return {"beside": beside, "gap_ms": gap / 1e6, "waited": sum(change.waited for change in changes)}
+
+    def shadow(self, release: Release, windows: int, progress: Callable[[int], None], cancelled: Callable[[], bool]) -> dict[str, Any]:
+        """Let a candidate see the live windows of the model's first pipeline; see `run_shadow`. Nothing where none runs."""
+        name = release.manifest.name
+        for lane in self.lanes(name):
+            if lane.pipeline is not None and lane.pipeline.fault is None:
+                check_available(f"the shadow of {name} {release.manifest.release}", 0.0)
+                return run_shadow(lane, release, windows, self._opener(release), self._parts.clock, progress, cancelled)
+        return {}
+
+    def stop(self, model: str) -> None:
+        """Take the model from its pipelines: there is no release that may serve."""
+        error = OperatorError("no-such-model", f"there is no good release of {model}", "install one with `edged models install`")
+
+        def none() -> Inference:
+            raise error
+
+        for lane in self.lanes(model):
+            if lane.pipeline is not None and lane.pipeline.fault is None:
+                change = lane.pipeline.swap_over_gap(none, none)
+                self._wait(change, lambda: False)
+            lane.error = error
+
+    def watched(self, model: str) -> Watched:
+        """Sum up what the model's pipelines did since its release serves."""
+        lanes, now = self.lanes(model), self._parts.clock.mono()
+        seen = [(lane.pipeline.counters, self._since[lane.options.name]) for lane in lanes if lane.pipeline is not None]
+        errors = [lane.error for lane in lanes if lane.error is not None]
+        return Watched(
+            windows=sum(counters.windows - base.windows for counters, base in seen),
+            errors=sum(counters.failed_windows - base.failed for counters, base in seen),
+            results=sum(counters.results - base.results for counters, base in seen),
+            late=sum(counters.late_results - base.late for counters, base in seen),
+            was_late=max((base.was_late for _, base in seen), default=0.0),
+            seconds=min(((now - base.mono) / NS for _, base in seen), default=0.0),
+            pipelines=len(seen),
+            stuck=any(is_stuck(lane, self._parts.clock) for lane in lanes),
+            failed=Refusal(**errors[0].as_dict()) if errors else None,
+        )
+
+    def _fits_beside(self, release: Release, need_mib: float) -> bool:
+        try:
+            check_available(f"{release.manifest.name} {release.manifest.release} beside the release that serves", need_mib)
+        except BoardError:
+            return False
+        return True
+
+    def _beside(self, running: Running, release: Release, cancelled: Callable[[], bool]) -> list[Change]:
+        """Load everything first, so that what does not load changes nothing."""
+        changes: list[Change] = []
+        loaded: list[Inference] = []
+        try:
+            for lane, _ in running:
+                loaded.append(self._load(lane, release))
+                if cancelled():
+                    raise Cancelled
+            for (_, pipeline), inference in zip(running, loaded.copy(), strict=True):
+                changes.append(pipeline.swap(inference))
+                loaded.remove(inference)  # the pipeline's from here on
+                self._made(changes[-1], cancelled)
+        finally:
+            for inference in loaded:
+                inference.close()
+        return changes
+
+    def _over_gaps(self, running: Running, release: Release, cancelled: Callable[[], bool]) -> list[Change]:
+        changes = []
+        for lane, pipeline in running:
+            load, back = partial(self._load, lane, release), partial(self._load, lane, lane.release or release)
+            changes.append(pipeline.swap_over_gap(load, back))
+            self._made(changes[-1], cancelled)
+        return changes
+
+    def _made(self, change: Change, cancelled: Callable[[], bool]) -> None:
+        self._wait(change, cancelled)
+        if change.error is not None:
+            raise change.error
+
+    def _wait(self, change: Change, cancelled: Callable[[], bool]) -> None:
+        """Wait until a change is over, made or not."""
+        until = self._parts.clock.mono() + int(SWAP_LIMIT_S * NS)
+        while not change.wait(_POLL_S):
+            late = self._parts.clock.mono() >= until
+            if (late or cancelled()) and change.cancel():
+                if late:
+                    text = f"a pipeline did not come to the end of a batch within {SWAP_LIMIT_S:g} s"
+                    raise BoardError("swap-timeout", text, "see whether its model hangs: `edged status`")
+                raise Cancelled
+
+    def _load(self, lane: Lane, release: Release) -> Inference:
+        around = self._parts.around
+        assert around is not None
+        inference, failed = load_best(release, self._opener(release))
+        name = lane.options.name
+        for key in [key for key in around.not_loaded if key[0] == name]:
+            del around.not_loaded[key]
+        around.not_loaded.update({(name, variant): error for variant, error in failed.items()})
+        return inference
+
+    def _opener(self, release: Release) -> OpenEngine:
+        assert self._parts.around is not None
+        return opener(self._parts.around.open_engine, release, self._parts.loaded.state_dir)
+
+    def _begin(self, lane: Lane) -> None:
+        lane.error = None
+        fill(lane, self._parts)
+        error: EdgedError | None = lane.error
+        if error is not None:
+            raise error
+        begin(lane, self._parts)
+
+    def _served(self, lane: Lane, release: Release) -> None:
+        assert lane.pipeline is not None
+        counters = lane.pipeline.counters
+        lane.release, lane.error = release, None
+        self._since[lane.options.name] = Baseline(
+            self._parts.clock.mono(), counters.windows, counters.failed_windows, counters.results, counters.late_results
+        )
+
+
+def _runs(lane: Lane, release: Release) -> bool:
+    if lane.pipeline is None or lane.pipeline.fault or lane.error is not None or lane.release is None:
+        return False
+    return (lane.release.manifest.release, lane.release.digest) == (release.manifest.release, release.digest)

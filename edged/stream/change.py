@@ -1,0 +1,62 @@
+"""The change of a pipeline's model, as the one who asked for it sees it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edged.errors import Cancelled, EdgedError
+from edged.stream.fitted import Fitted
+from edged.stream.inference import Inference
+
+Load = Callable[[], Inference]
+
+
+class Change:
+    """Asked for by any thread, made by the pipeline's worker between two batches.
+
+    error    why it was not made; None while it is under way, and where it was
+    gap_ns   how long nothing was served for it, in nanoseconds
+    waited   messages that had queued up when the gap ended
+    """
+
+    def __init__(self, fitted: Fitted | None, load: Load | None = None, back: Load | None = None) -> None:
+        """`fitted` is what shall run, or else `load` loads it once the old one is closed, and `back` the old one again."""
+        self.fitted = fitted
+        self.load = load
+        self.back = back
+        self.error: EdgedError | None = None
+        self.gap_ns = 0
+        self.waited = 0
+        self._lock = threading.Lock()
+        self._begun = False
+        self._over = threading.Event()
+
+    @property
+    def over(self) -> bool:
+        """Say whether it was made, failed or was cancelled."""
+        return self._over.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is over, at most so many seconds; say whether it is."""
+        return self._over.wait(timeout_s)
+
+    def cancel(self) -> bool:
+        """Cancel it where it was not taken up yet, and close its model; say whether it will never be made."""
+        if not self.begin():
+            return False
+        if self.fitted is not None:
+            self.fitted.inference.close()
+        self.error = Cancelled("the change of the model was cancelled")
+        self.end()
+        return True
+
+    def begin(self) -> bool:
+        """Take it up; False where that was done before."""
+        with self._lock:
+            first, self._begun = not self._begun, True
+        return first
+
+    def end(self) -> None:
+        """Tell who waits that it is over."""
+        self._over.set()

@@ -1,0 +1,46 @@
+"""Which of a decoder's channels a model takes.
+
+As many as the decoder gives: by order. Fewer: by name, where a name is the decoder's own or the
+last part of its dotted path. So the next release may do without a sensor, and the configuration stays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edged.config import schema
+from edged.errors import OperatorError, PublisherError
+from edged.models.manifest import Manifest
+
+
+def check_channels(options: schema.Pipeline, manifest: Manifest) -> NDArray[np.intp] | None:
+    """Hold the decoder's channels against the model's; give the columns to take, None where it is all of them in order.
+
+    Raises OperatorError(`channels-do-not-match`) naming both sides, PublisherError(`text-model`).
+    """
+    given, wanted = channels_of(options, manifest), manifest.input.channels
+    if len(given) == len(wanted):
+        return None
+    columns = [_column(given, name) for name in wanted]
+    if len(given) < len(wanted) or None in columns or len(set(columns)) < len(columns):
+        ours, theirs = (f"{len(names)} channels ({', '.join(names)})" for names in (given, wanted))
+        text = f"pipeline {options.name}: the decoder gives {ours}, {manifest.name} wants {theirs}"
+        hint = "name the channels in the decoder in the model's order; of more than it wants, the model takes those with its own names"
+        raise OperatorError("channels-do-not-match", text, hint)
+    return np.array(columns, np.intp)
+
+
+def channels_of(options: schema.Pipeline, manifest: Manifest) -> list[str]:
+    """Give the decoder's channels; PublisherError(`text-model`) where it or the model has none."""
+    if isinstance(options.decoder, schema.TextDecoder) or manifest.input.kind == "text":
+        kinds = f"the decoder is {options.decoder.__struct_config__.tag}, the model's input {manifest.input.kind}"
+        text = f"pipeline {options.name}: text and readings do not fit together: {kinds}"
+        raise PublisherError("text-model", text, "models that take text come with a later version")
+    return options.decoder.channels
+
+
+def _column(given: list[str], name: str) -> int | None:
+    """Find the one channel that `name` means; None where there is none, or more than one."""
+    found = [i for i, each in enumerate(given) if each == name] or [i for i, each in enumerate(given) if each.rpartition(".")[2] == name]
+    return found[0] if len(found) == 1 else None
