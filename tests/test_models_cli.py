@@ -410,3 +410,10 @@ def test_a_release_that_names_more_files_than_the_daemon_takes_is_refused_before
     packed.files.update({f"f{i}": packed.files["model.toml"] for i in range(MAX_FILES)})
     (folder / "release.json").write_bytes(packed.encode())
     assert code_of(folder) == "pack-too-many-files"
+
+
+def test_a_release_that_waits_for_its_daemon_is_cancelled_without_one(run: Run, releases: Path) -> None:
+    assert run("install", str(releases / "1"))[0] == 0
+    assert run("cancel", "har")[0] == 0
+    assert json.loads(run("list", "--json")[1])["models"] == []
+    assert run("install", str(releases / "1"))[0] == 0

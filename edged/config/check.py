@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -107,6 +107,12 @@ class Document:
         return _Walk(self).struct(self.values if value is None else value, type_, path)
 
 
+@cache
+def _fields(type_: type[Any]) -> dict[str, structs.FieldInfo]:
+    """Give the fields of a struct by the keys of a file; msgspec evaluates all annotations each time it is asked."""
+    return {field.encode_name: field for field in structs.fields(type_)}
+
+
 class _Walk:
     """One walk over one document; notes faults in it."""
 
@@ -119,7 +125,7 @@ class _Walk:
             self._fault(path, "wrong-type", f"is {kind(value)}", "write a table")
             return None
         before = len(self._document.faults)
-        fields = {field.encode_name: field for field in structs.fields(type_)}  # type: ignore[arg-type]
+        fields = _fields(type_)  # type: ignore[arg-type]
         tag = type_.__struct_config__.tag_field  # type: ignore[attr-defined]
         self._known(value, [*fields, *([tag] if tag else [])], path)
         built: dict[str, Any] = {}

@@ -37,6 +37,14 @@ def recover(book: Book, store: Store, clock: Clock) -> list[Job]:
     return [job for job in jobs if job is not None]
 
 
+def still_watched(book: Book, store: Store, clock: Clock) -> list[Job]:
+    """Give the updates whose release serves and is not proven yet, as they stand: for a command that works without a daemon."""
+    found = ((model, held.update) for model, held in book.models().items() if is_under_way(held) and held.update)
+    watched = [(model, update) for model, update in found if update.state in (machine.ACTIVATE, machine.CONFIRM)]
+    candidates = [(model, update, _stored(store, model, update)) for model, update in watched]
+    return [Job(_entry_of(model, update), each, progress=Progress(since=clock.mono())) for model, update, each in candidates if each]
+
+
 def is_under_way(held: Held) -> bool:
     """Say whether an update has not come to its end."""
     return held.update is not None and held.update.state not in machine.EXITS

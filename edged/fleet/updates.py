@@ -20,7 +20,7 @@ from edged.fleet.confirm import judge
 from edged.fleet.job import Job, Progress
 from edged.fleet.outcome import MOST_RETRY_S, RETRY_S, outcome
 from edged.fleet.ports import Ports
-from edged.fleet.recovery import is_abandoned, recover
+from edged.fleet.recovery import is_abandoned, recover, still_watched
 from edged.fleet.requests import ROLLBACK
 from edged.fleet.stages import Stages
 from edged.models.book import Book
@@ -58,6 +58,7 @@ class Updates:
         """Begin in place of a daemon that does not run; one that crashed is noted. Raises BoardError(`store-unwritable`)."""
         if self.book.ledger.running:
             self.book.note(Fell(at=self.clock.wall()))
+        self._jobs += still_watched(self.book, self.store, self.clock)
 
     def end(self) -> None:
         """Note a clean stop, after `step` has returned for the last time."""

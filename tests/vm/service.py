@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pwd
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -39,6 +40,18 @@ def answers_its_group() -> str:
 def doctor_looks() -> str:
     done = _as("root", EDGED_COMMAND, "doctor")
     return f"(exit code {done.returncode})\n{done.stdout}{done.stderr}"
+
+
+def takes_a_release() -> str:
+    """Install one from a folder that only root may read: the service gets open files, and its trial the rights that the unit leaves."""
+    folder = Path("/root/har")
+    shutil.copytree(next(Path("/opt/edged/lib").glob("python3*/site-packages/edged/demo/har")), folder)
+    folder.chmod(0o700)
+    command(EDGED_COMMAND, "pack", str(folder))
+    command(EDGED_COMMAND, "models", "install", str(folder))
+    report = json.loads(command(EDGED_COMMAND, "models", "show", "har", "1", "--json"))["trial"]
+    assert not report["not_confined"], f"under the unit, the trial could not have: {report['not_confined']}"
+    return f"(trial confined by {', '.join(report['confined'])})"
 
 
 def stops_cleanly() -> str:

@@ -32,6 +32,7 @@ BOOTS = (
             Step("results arrive", survival.results_arrive),
             Step("edged status answers a member of group edged, and nobody else", service.answers_its_group),
             Step("edged doctor", service.doctor_looks),
+            Step("takes a release", service.takes_a_release),
             Step("is back after kill -9", survival.is_back_after_kill),
             Step("no result is lost over kill -9", survival.nothing_lost_over_kill),
             Step("is back after a hang", survival.is_back_after_hang),
