@@ -417,6 +417,7 @@ def test_a_daemon_that_speaks_nonsense_is_an_error(tmp_path: Path) -> None:
         def answer() -> None:
             connection, _ = listener.accept()
             with connection:
+                connection.recv(65536)  # unread, it would end the connection before the answer
                 connection.sendall(msgspec.json.encode({"health": 7}) + b"\n")
 
         thread = threading.Thread(target=answer)

@@ -236,3 +236,9 @@ def test_one_entry_says_the_same_as_all_before_it(entries: list[Entry], where: i
 
 def test_bytes_that_are_no_journal_add_up_to_nothing():
     assert ledger_of(parse(b"not a journal\n" * 3).entries) == Ledger()
+
+
+def test_what_was_removed_is_no_news_any_more():
+    entries = [*way(1), moved(2, "rejected", why=WHY)]
+    assert held([*entries, Removed(model="har", release=2)]).update is None
+    assert held([*entries, Removed(model="har", release=7)]).update is not None

@@ -125,6 +125,25 @@ def test_a_swap_under_readings_loses_none_and_makes_no_result_twice(daemon: Daem
     assert daemon.pipeline("moves")["dropped"] == {}
 
 
+def test_without_memory_for_both_releases_messages_wait_for_the_new_one(make_daemon: MakeDaemon, broker: Mosquitto, tmp_path: Path) -> None:
+    daemon = make_daemon(CONFIG, broker.port)
+    daemon.environ["EDGED__DEVICE__MEMORY_BUDGET_MIB"] = "10"  # the daemon alone takes more
+    daemon.start()
+    with Peer(broker.port, daemon.out("moves")) as peer:
+        sensor = Sensor(peer, daemon)
+        committed(daemon, sensor, numbered(tmp_path / "har1", 1))
+        install(daemon, numbered(tmp_path / "har2", 2))
+        while update_in(daemon.status())["state"] not in ("confirm", "committed"):
+            sensor.readings(HOP)
+        sensor.readings(3 * HOP)
+        report = until_state(daemon, "committed", 2)["report"]["swap"]
+        ends = [each["window"]["end"] for each in sensor.results(1 + (sensor.sent - 260) // HOP)]
+    assert not report["beside"]
+    assert report["gap_ms"] > 0
+    assert ends == sorted(set(ends))
+    assert daemon.pipeline("moves")["dropped"] == {}
+
+
 def test_a_release_with_another_window_takes_over_the_readings(daemon: Daemon, sensor: Sensor, tmp_path: Path) -> None:
     committed(daemon, sensor, numbered(tmp_path / "har1", 1))
     sensor.readings(100)

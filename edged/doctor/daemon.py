@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edged.doctor.finding import ERROR, HINT, WARNING, Finding, error, hint, ok
-from edged.errors import DaemonUnreachable, PeerError
+from edged.errors import DaemonUnreachable, EdgedError
 from edged.service import snapshot
 from edged.service.ask import ask
 
@@ -27,7 +27,7 @@ def check_daemon(socket: Path) -> Iterator[Finding]:
         else:
             yield hint("daemon-not-running", f"no daemon runs: there is no {socket}", "start it: `systemctl start edged`, or `edged run`")
         return
-    except PeerError as fault:
+    except EdgedError as fault:  # a snapshot that cannot be read, or an error of the daemon
         yield error(fault.code, fault.text, fault.hint, "sudo systemctl restart edged")
         return
     for condition in status.health:

@@ -79,7 +79,8 @@ class Agent:
         `release-staged`, `update-under-way`; BoardError(`store-unwritable`).
         """
         held = self._held(model)
-        requests.check_removable(model, release, held)
+        asked = {job.moved.release for job in self.updates.jobs() if job.model == model}
+        requests.check_removable(model, release, held, asked)
         forgotten = any(failure.release == release for failure in held.failures.values())
         with self.updates.at_rest() as rest:
             if not rest:

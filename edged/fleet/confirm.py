@@ -23,6 +23,7 @@ class Watched:
     seconds    since the swap, or since the start of the daemon
     pipelines  that run it
     stuck      one of them has been at one window for too long
+    behind     messages that waited at the swap, or at the start of the daemon, are still worked off
     failed     why one of them could not go over to it or start with it
     """
 
@@ -34,6 +35,7 @@ class Watched:
     seconds: float = 0.0
     pipelines: int = 0
     stuck: bool = False
+    behind: bool = False
     failed: Refusal | None = None
 
 
@@ -67,6 +69,8 @@ def _waits_for(seen: Watched, policy: Policy) -> str:
         return f"{seen.windows} of {policy.windows} windows"
     if seen.seconds < policy.seconds:
         return f"{policy.seconds - seen.seconds:.0f} s left"
+    if seen.behind:
+        return "messages that waited are worked off"
     return ""
 
 

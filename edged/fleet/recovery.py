@@ -11,7 +11,7 @@ from edged.errors import EdgedError
 from edged.fleet import machine
 from edged.fleet.job import Job, Progress
 from edged.models.book import Book
-from edged.models.entries import Began, Held, Moved, Refusal, Restored, Update
+from edged.models.entries import Began, Held, Moved, Pinned, Refusal, Restored, Update
 from edged.models.store import Candidate, Store
 
 MAX_CRASHES = 2  # one may have been a power cut
@@ -43,6 +43,14 @@ def still_watched(book: Book, store: Store, clock: Clock) -> list[Job]:
     watched = [(model, update) for model, update in found if update.state in (machine.ACTIVATE, machine.CONFIRM)]
     candidates = [(model, update, _stored(store, model, update)) for model, update in watched]
     return [Job(_entry_of(model, update), each, progress=Progress(since=clock.mono())) for model, update, each in candidates if each]
+
+
+def keep_unnamed(book: Book, store: Store) -> None:
+    """Pin releases of which a damaged or lost journal may have said that they are needed. Raises BoardError."""
+    known = book.models()
+    for each in store.releases():
+        if (each.name not in known or book.bad_lines) and each.release not in book.of(each.name).pinned:
+            book.note(Pinned(model=each.name, release=each.release, on=True))
 
 
 def is_under_way(held: Held) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 from edged.errors import EdgedError, OperatorError, PublisherError, error_of
 from edged.fleet.machine import ACTIVATE, EVALUATE, EXITS
@@ -54,15 +55,15 @@ def target_of_rollback(model: str, held: Held) -> int:
     return target
 
 
-def check_removable(model: str, release: int, held: Held) -> None:
-    """Raise OperatorError where a release must stay."""
+def check_removable(model: str, release: int, held: Held, asked: Collection[int]) -> None:
+    """Raise OperatorError where a release must stay; `asked` are those of updates here, also of those that wait for their turn."""
     update = held.update
     reasons = (
         (release == held.active, "release-active", "serves", "activate another one first"),
         (release == held.last_good, "release-last-good", "is the last good one", "commit another one first"),
         (release in held.pinned, "release-pinned", "is pinned", f"`edged models pin {model} {release} --off`"),
         (
-            update is not None and update.release == release and update.state not in EXITS,
+            release in asked or (update is not None and update.release == release and update.state not in EXITS),
             "release-staged",
             "is on its way",
             f"`edged models cancel {model}`",
@@ -76,7 +77,8 @@ def check_removable(model: str, release: int, held: Held) -> None:
 def failed_before(model: str, failure: Failure) -> EdgedError:
     """Give the error of a release that failed for good."""
     why, how = failure.why, failure.state.replace("_", " ")
-    text = f"{model} {failure.release} was {how} before, and nothing has changed since: {why.text}"
+    what = why.text.removeprefix(f"{model} {failure.release}: ")
+    text = f"{model} {failure.release} was {how} before, and nothing has changed since: {what}"
     hint = f"{why.hint + '; ' if why.hint else ''}`edged models remove {model} {failure.release}` forgets it"
     return error_of(why.family, why.code, text, hint)
 

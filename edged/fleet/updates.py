@@ -20,7 +20,7 @@ from edged.fleet.confirm import judge
 from edged.fleet.job import Job, Progress
 from edged.fleet.outcome import MOST_RETRY_S, RETRY_S, outcome
 from edged.fleet.ports import Ports
-from edged.fleet.recovery import is_abandoned, recover, still_watched
+from edged.fleet.recovery import is_abandoned, keep_unnamed, recover, still_watched
 from edged.fleet.requests import ROLLBACK
 from edged.fleet.stages import Stages
 from edged.models.book import Book
@@ -50,9 +50,11 @@ class Updates:
         self._ending = False
 
     def begin(self) -> None:
-        """Note that a daemon starts, and decide on updates that the last one left under way. Raises BoardError(`store-unwritable`)."""
+        """Note that a daemon starts, and decide on what the last one left under way. Raises BoardError(`store-unwritable`)."""
         self._jobs += recover(self.book, self.store, self.clock)
-        self._collect()
+        with suppress(EdgedError):  # only what is not needed stays
+            keep_unnamed(self.book, self.store)
+            self._collect()
 
     def stand_in(self) -> None:
         """Begin in place of a daemon that does not run; one that crashed is noted. Raises BoardError(`store-unwritable`)."""
@@ -60,9 +62,9 @@ class Updates:
             self.book.note(Fell(at=self.clock.wall()))
         self._jobs += still_watched(self.book, self.store, self.clock)
 
-    def end(self) -> None:
-        """Note a clean stop, after `step` has returned for the last time."""
-        for job in [*self._jobs, *self._asked.values()]:
+    def end(self, working: bool = False) -> None:
+        """Note a clean stop; `working`: `step` has not returned yet, though it was interrupted. Raises BoardError(`store-unwritable`)."""
+        for job in [] if working else [*self._jobs, *self._asked.values()]:
             job.close()
         self.book.note(Ended(at=self.clock.wall()))
 
@@ -78,7 +80,7 @@ class Updates:
             if before is not None:
                 before.close()
             for each in self._jobs:
-                if each.model == job.model:
+                if each.model == job.model and each.stop != machine.CANCELLED:  # who cancelled it was promised its end
                     each.stop, each.stopped_by = machine.REPLACED, Refusal()
             self._asked[job.model] = job
             self._urgent = self._urgent or job.moved.kind == ROLLBACK
@@ -93,7 +95,7 @@ class Updates:
             found = [job for job in self._jobs if job.model == model]
             for job in found:
                 job.stop, job.stopped_by = machine.CANCELLED, why
-                self._urgent = self._urgent or job.state in (machine.ACTIVATE, machine.CONFIRM)
+                self._urgent = self._urgent or job is not self._working  # what is worked on gives way, so that this one ends soon
             if asked is not None and not found and is_abandoned(self.book.of(model)):
                 self.stale[model] = ""
         self.changed.set()
@@ -127,7 +129,7 @@ class Updates:
                 self._confirm(job)
         if not ready:
             return LOOK_S
-        self._advance(first or ready[0])
+        self._advance(first or min(ready, key=lambda job: job.moved.why.code == machine.GAVE_WAY))
         return 0.0
 
     def _take_up(self) -> None:
@@ -173,7 +175,8 @@ class Updates:
         """Say whether what is done for an update should stop now."""
         if job.state == machine.ACTIVATE:  # short; and back leads over the last good release
             return self._ending or job.stop == machine.CANCELLED
-        return self._ending or bool(job.stop) or self._urgent or self._one_fails()
+        waits = job.progress.shadow and bool(self._asked)  # for readings, perhaps for days: a newcomer goes first
+        return self._ending or bool(job.stop) or self._urgent or waits or self._one_fails()
 
     def _one_fails(self) -> bool:
         """Say whether a release in service must go: it does not wait until another one's trial is over."""
@@ -230,7 +233,7 @@ class Updates:
         except Cancelled:
             return False
         except EdgedError as error:
-            if error.code in machine.BLOCKING:
+            if error.code in machine.BLOCKING | {"rehearsal-no-start"}:
                 self._wait(job, f"a restart of the daemon, or memory to rehearse one: {error.text}", MOST_RETRY_S)
             else:
                 self._move(job, machine.REFUSED, Refusal(**error.as_dict()))
@@ -277,7 +280,7 @@ class Updates:
         """Remove what nobody needs, unless there are files of which nobody knows yet. Raises BoardError(`store-unwritable`)."""
         with self.at_rest() as rest:
             if rest:
-                self.store.collect(self.book.kept())
+                self.store.collect(self.book.kept() | {(job.model, job.moved.release) for job in self._asked.values()})
 
     def _go_back(self) -> None:
         """Bring pipelines back to the release that is active."""
@@ -292,6 +295,6 @@ class Updates:
             release = None if active is None else self.store.load(model, active)
             self.ports.serve(model, release, lambda: self._ending)
             del self.stale[model]
-        except EdgedError as error:
-            self.stale[model] = error.text
+        except Exception as error:
+            self.stale[model] = error.text if isinstance(error, EdgedError) else BugError.of("update-bug", error).text
             self._retry_stale = self.clock.mono() + int(RETRY_S * NS)

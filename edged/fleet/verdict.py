@@ -5,6 +5,7 @@ Nothing here runs anything.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -164,7 +165,7 @@ def _runtime(case: _Case) -> EdgedError:
 def _failed(case: _Case) -> EdgedError:
     failed = case.said.failed
     assert failed is not None
-    return _FAMILIES.get(failed.family, BugError)(failed.code, f"{case.who}: {_clean(failed.text)}", _clean(failed.hint))
+    return _FAMILIES.get(failed.family, BugError)(failed.code, f"{case.who}: {_named(case.request, failed.text)}", _clean(failed.hint))
 
 
 def _silent(case: _Case) -> EdgedError:
@@ -220,8 +221,16 @@ def _report(request: TrialRequest, said: Said, done: Done) -> TrialReport:
         p50_ratio=_ratio(done.p50_ms, running),
         confined=said.confined.confined if said.confined else [],
         not_confined=said.confined.not_confined if said.confined else [],
-        passed_over=said.passed_over,
+        passed_over={name: _named(request, text) for name, text in said.passed_over.items()},
     )
+
+
+def _named(request: TrialRequest, text: str) -> str:
+    """Call files by their names in the release: those in the store, by which the child opened them, say nothing to people."""
+    for name, path in request.files.items():
+        if (stored := os.path.basename(path)) != name:
+            text = text.replace(stored, name).replace(f"`{name}`: {name}: ", f"`{name}`: ")
+    return _clean(text)
 
 
 def _ratio(value: float, other: float | None) -> float | None:

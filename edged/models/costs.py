@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from edged.models.graph import Graph, OpInfo, SubGraph, TensorInfo, read_graph
 
@@ -39,16 +41,20 @@ _CLASS = {
 _VIEWS = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})  # no element is touched
 
 
-class Macs(msgspec.Struct, frozen=True, kw_only=True):
+# A release.json may claim anything. What is beyond this no board has, and arithmetic with it could fail.
+Count = Annotated[int, Meta(ge=0, le=1 << 60)]
+
+
+class Macs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Multiply-adds of one input, by class of operator."""
 
-    dense: int = 0
-    conv: int = 0
-    depthwise: int = 0
-    other: int = 0
+    dense: Count = 0
+    conv: Count = 0
+    depthwise: Count = 0
+    other: Count = 0
 
 
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
+class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `release.json` says of one variant.
 
     `compute` is the type of most multiply-adds: float32, int8, or hybrid (float32 with int8
@@ -56,15 +62,15 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     needs beside the weights, without its scratch memory.
     """
 
-    file_bytes: int
-    weight_bytes: int
-    arena_bytes: int
-    macs_total: int
+    file_bytes: Count
+    weight_bytes: Count
+    arena_bytes: Count
+    macs_total: Count
     macs: Macs
-    elementwise: int
+    elementwise: Count
     compute: str
     stateful: bool
-    operators: dict[str, int]
+    operators: dict[str, Count]
 
 
 def costs_of_file(path: Path) -> Costs:

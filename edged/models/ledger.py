@@ -19,7 +19,7 @@ _PLACED = frozenset({"trial", "activate", "confirm", "committed"})
 _BURNT = frozenset({"rejected", "rolled_back"})
 _LEFT = _BURNT | {"superseded"}
 # Ends that say nothing of the release: the same one may come again at once.
-NOT_FINAL = frozenset({"cancelled", "source-lost", "rolled-back-by-operator", "store-damaged", "no-space", "memory-short"})
+NOT_FINAL = frozenset({"cancelled", "source-lost", "rolled-back-by-operator", "store-damaged", "no-space", "memory-short", "swap-timeout"})
 
 
 @dataclass
@@ -137,6 +137,8 @@ def _removed(held: Held, entry: Removed) -> None:
     held.failures = {key: failure for key, failure in held.failures.items() if failure.release != entry.release}
     if held.previous == entry.release:
         held.previous = None
+    if held.update is not None and held.update.release == entry.release and held.update.state in _BURNT:
+        held.update = None
 
 
 def _forget_oldest(remembered: dict[Any, Any], most: int) -> None:

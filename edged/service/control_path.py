@@ -6,18 +6,23 @@ A daemon that cannot have the store still serves what is active there; `fault` s
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+from msgspec import Meta
 
 from edged.clock import Clock
 from edged.config.load import Loaded
-from edged.errors import BoardError, EdgedError, PeerError
+from edged.config.schema import NAME, NAME_WORDS
+from edged.errors import BoardError, BugError, EdgedError, OperatorError, PeerError
 from edged.fleet.agent import Agent
 from edged.models.book import Book, read_ledger
 from edged.models.claim import Claim
 from edged.models.entries import Entry, Held, Moved, Policy
+from edged.models.schema import MAX_RELEASE
 from edged.models.section import regular_size
 from edged.models.source import FilesSource, PackSource, Source
 from edged.models.store import Store
@@ -28,8 +33,10 @@ from edged.service.snapshot import UpdateStatus
 from edged.service.update_status import statuses
 
 STOP_S = 3.0
+AFTER_BUG_S = 10.0
 
 Op = Callable[[Request], Any]
+Number = Annotated[int, Meta(ge=1, le=MAX_RELEASE)]
 
 
 class ControlPath:
@@ -39,6 +46,7 @@ class ControlPath:
         """Take the store, and decide on what the last run left under way; before anything is loaded."""
         self.fault: EdgedError | None = None
         self.agent: Agent | None = None
+        self.bug: EdgedError | None = None  # that the last step of its thread ended with
         self.moved: deque[Moved] = deque(maxlen=1000)
         self._clock = clock
         self._loaded = loaded
@@ -91,10 +99,10 @@ class ControlPath:
             self._thread.join(STOP_S)
 
     def end(self, clean: bool) -> None:
-        """Let the store go; `clean` says that the daemon ends as it should."""
-        if clean and self.agent is not None and not self._thread.is_alive():
+        """Let the store go; `clean` says that the daemon ends as it should, also where its thread is still held up."""
+        if clean and self.agent is not None:
             try:
-                self.agent.updates.end()
+                self.agent.updates.end(working=self._thread.is_alive())
             except EdgedError as error:
                 self.fault = error
         self.close()
@@ -147,7 +155,10 @@ class ControlPath:
         assert self.agent is not None
         updates = self.agent.updates
         while not self._ending:
-            pause = updates.step()
+            try:
+                pause, self.bug = updates.step(), None
+            except Exception as error:  # the pipelines serve on, and the next step may go well
+                self.bug, pause = BugError.of("updates-bug", error), AFTER_BUG_S
             if pause:
                 updates.changed.wait(pause)
 
@@ -168,30 +179,37 @@ def _source(request: Request, name: str) -> Source:
 
 
 def _activate(agent: Agent, request: Request) -> dict[str, Any]:
-    return _taken(agent.activate(request.arg("model", str), request.arg("release", int), _policy(request)))
+    return _taken(agent.activate(_model(request), request.arg("release", Number), _policy(request)))
 
 
 def _rollback(agent: Agent, request: Request) -> dict[str, Any]:
-    model = request.arg("model", str)
+    model = _model(request)
     return {"model": model, "release": agent.rollback(model)}
 
 
 def _cancel(agent: Agent, request: Request) -> dict[str, Any]:
-    model = request.arg("model", str)
+    model = _model(request)
     agent.cancel(model)
     return {"model": model}
 
 
 def _remove(agent: Agent, request: Request) -> dict[str, Any]:
-    model, release = request.arg("model", str), request.arg("release", int)
+    model, release = _model(request), request.arg("release", Number)
     agent.remove(model, release)
     return {"model": model, "release": release}
 
 
 def _pin(agent: Agent, request: Request) -> dict[str, Any]:
-    model, release, on = request.arg("model", str), request.arg("release", int), request.arg("on", bool, True)
+    model, release, on = _model(request), request.arg("release", Number), request.arg("on", bool, True)
     agent.pin(model, release, on)
     return {"model": model, "release": release, "on": on}
+
+
+def _model(request: Request) -> str:
+    name: str = request.arg("model", str)
+    if not re.match(NAME, name):
+        raise OperatorError("no-such-model", f"{name[:64]!r} is not the name of a model", f"a name has {NAME_WORDS}")
+    return name
 
 
 def _policy(request: Request) -> Policy:

@@ -226,9 +226,9 @@ class Daemon:
 
     def _stop(self) -> None:
         parts = self.parts
-        self._life.state = "stopping"
-        self._notify.stopping()
         try:
+            self._life.state = "stopping"  # from here on a signal forces
+            self._notify.stopping()
             self.updates.stop()
             stopped = self._stop_lanes()
             self._publish_last()
@@ -239,8 +239,8 @@ class Daemon:
                     lane.pipeline.close()
             if self._metrics:
                 self._metrics.stop()
-            self.updates.end(clean=not self._failing)
         finally:  # also when a signal forces
+            self.updates.end(clean=not self._failing)
             parts.end_brokers()
             self._control.close()
         self._say_stopped(stopped, lost)

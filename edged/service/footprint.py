@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edged.errors import BoardError, DoesNotFit
 from edged.models.costs import Costs
@@ -22,6 +24,13 @@ def predicted_mib(costs: Costs) -> float:
 def least_mib(packed: Packed) -> float:
     """Give what the smallest variant of a release takes."""
     return min((predicted_mib(costs) for costs in packed.costs.values()), default=0.0)
+
+
+def tried_mib(packed: Packed, report: Mapping[str, Any]) -> float:
+    """Give what a release takes that was on trial: as measured there, and no less than predicted of the variant that ran."""
+    costs = packed.costs.get(str(report.get("variant")))
+    predicted = predicted_mib(costs) if costs else max((predicted_mib(each) for each in packed.costs.values()), default=0.0)
+    return max(predicted, float(report.get("pss_mib") or 0.0))
 
 
 def check_fits(packed: Packed, budget_mib: int, root: Path = ROOT) -> None:
@@ -44,3 +53,9 @@ def check_available(what: str, need_mib: float, root: Path = ROOT) -> None:
 def trial_mib(predicted: float, golden_bytes: int) -> int:
     """Give the limit of a trial beside Python and the runtime: twice the prediction, its goldens as read and as numbers, some slack."""
     return int(2 * predicted + 4 * golden_bytes / _MIB) + _SLACK_MIB
+
+
+def spare_mib(root: Path = ROOT) -> int | None:
+    """Give what the board has for one more model now, None where that is not known. Below a trial's slack nothing is tried."""
+    have = available_mib(root)
+    return None if have is None else max(_SLACK_MIB, int(have - LEFT_MIB))

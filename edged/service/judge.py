@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from edged.clock import NS, Clock
+from edged.errors import EdgedError
 from edged.service.control_path import ControlPath
 from edged.service.health import Conditions
 from edged.service.parts import MAIN, Lane, Parts
@@ -50,6 +51,7 @@ class Judge:
         self._late = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
         self._lost = LastHour(parts.clock)
         self._spool_fault = ""
+        self._not_loaded: set[tuple[str, str]] = set()
         self._messages = {name: LastHour(parts.clock) for name in parts.links}
 
     def look(self) -> None:
@@ -61,14 +63,22 @@ class Judge:
         self._spool()
         self._control_path()
         if self._parts.around:
-            for (pipeline, variant), error in self._parts.around.not_loaded.copy().items():
-                self._note(
-                    "variant-not-loaded", f"{pipeline}/{variant}", WARNING, f"variant {variant} does not load: {error.text}", error.hint
-                )
+            self._variants(self._parts.around.not_loaded.copy())
+
+    def _variants(self, not_loaded: dict[tuple[str, str], EdgedError]) -> None:
+        """Tell of variants that do not load, until their pipeline runs another release."""
+        for pipeline, variant in self._not_loaded - not_loaded.keys():
+            self._conditions.clear("variant-not-loaded", f"{pipeline}/{variant}")
+        for (pipeline, variant), error in not_loaded.items():
+            self._note("variant-not-loaded", f"{pipeline}/{variant}", WARNING, f"variant {variant} does not load: {error.text}", error.hint)
+        self._not_loaded = set(not_loaded)
 
     def _control_path(self) -> None:
         updates, fault = self._updates, self._updates.fault
         self._hold("updates-off", STORE, WARNING, fault is not None, fault.text if fault else "", fault.hint if fault else "")
+        bug = updates.bug
+        hint = "it is tried again every ten seconds; please report this"
+        self._hold("updates-bug", STORE, ERROR, bug is not None, bug.text if bug else "", hint)
         text = f"{updates.bad_lines} lines of the store's journal could not be read; what they said of releases is lost"
         self._hold(
             "journal-damaged", STORE, WARNING, bool(updates.bad_lines), text, "check the disk; `edged models list` shows what is known"

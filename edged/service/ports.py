@@ -11,10 +11,11 @@ from edged.config.load import Loaded
 from edged.engines.choose import available
 from edged.errors import BoardError
 from edged.fleet.confirm import Watched
+from edged.models.book import read_ledger
 from edged.models.manifest import Manifest, Release
 from edged.models.packed import Packed
 from edged.models.store import Store
-from edged.service.footprint import check_fits, least_mib
+from edged.service.footprint import check_fits, tried_mib
 from edged.service.parts import Parts
 from edged.service.rehearsal import rehearse
 from edged.service.serving import Serving
@@ -81,7 +82,7 @@ class DaemonPorts(LonePorts):
 
     def bind(self, parts: Parts) -> None:
         """Work with these pipelines from here on."""
-        self._serving = Serving(parts)
+        self._serving = Serving(parts, self._budget_mib)
 
     @property
     def serving(self) -> Serving:
@@ -92,6 +93,11 @@ class DaemonPorts(LonePorts):
     def wants(self, model: str) -> bool:
         """Say whether a pipeline names the model."""
         return bool(self.serving.lanes(model))
+
+    def inputs(self) -> str:
+        """Name also what pipelines give their models, and how long they wait: what did not fit may fit after a change there."""
+        lanes = [each for each in self._loaded.config.pipelines if not each.model_dir]
+        return "\n".join([super().inputs(), *(f"{each.model} {each.deadline_ms} {each.decoder}" for each in lanes)])
 
     def check(self, manifest: Manifest, packed: Packed) -> None:
         """Raise also OperatorError(`channels-do-not-match`), PublisherError(`text-model`)."""
@@ -112,16 +118,20 @@ class DaemonPorts(LonePorts):
 
     def shadow(self, release: Release, windows: int, progress: Callable[[int], None], cancelled: Cancelled) -> dict[str, Any]:
         """Let it see the live windows of the model's first pipeline."""
-        return self.serving.shadow(release, windows, progress, cancelled)
+        return self.serving.shadow(release, windows, self._need_mib(release), progress, cancelled)
 
     def serve(self, model: str, release: Release | None, cancelled: Cancelled) -> dict[str, Any]:
         """Bring the model's pipelines to a release, or to a stop."""
         if release is None:
-            self.serving.stop(model)
+            self.serving.stop(model, cancelled)
             return {}
-        need = least_mib(self._store.packed(model, release.manifest.release))
-        return self.serving.serve(model, release, need, cancelled)
+        return self.serving.serve(model, release, self._need_mib(release), cancelled)
+
+    def _need_mib(self, release: Release) -> float:
+        name, number = release.manifest.name, release.manifest.release
+        report = read_ledger(self._loaded.state_dir).of(name).reports.get(number, {})
+        return tried_mib(self._store.packed(name, number), report)
 
     def rehearse(self, cancelled: Cancelled) -> None:
         """Start a daemon in a child process, up to its first reading."""
-        rehearse(self._loaded, cancelled)
+        rehearse(self._loaded, self.serving.running(), cancelled)

@@ -1,34 +1,56 @@
-"""Rehearse the start of a daemon: a child process reads the same configuration and store, and builds every pipeline.
+"""Rehearse the start of a daemon: a child process reads the same store, and builds every pipeline that runs now.
 
-So a release that serves is known to survive a restart before it is called good, without the
+It gets the configuration that the daemon runs with, not the file, which may have changed since: a
+release answers for neither. So a release that serves is known to survive a restart before it is called good, without the
 readings that a restart would cost where a source cannot wait. The child opens no broker, no
 socket and no output, and writes nothing.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
+from edged.config import schema
 from edged.config.load import Loaded
-from edged.errors import Cancelled, EdgedError, PublisherError
+from edged.errors import BoardError, Cancelled, EdgedError, PublisherError
 from edged.service.footprint import check_available
 from edged.service.machine import pss_mib
 
 LIMIT_S = 120.0
 _POLL_S = 0.05
 _TAIL = 2000
+_SET_PDEATHSIG = 1
 
 
-def rehearse(loaded: Loaded, cancelled: Callable[[], bool]) -> None:
-    """Raise PublisherError(`start-fails`) where a daemon would not start, BoardError(`memory-short`), Cancelled; else nothing."""
+class Order(msgspec.Struct, frozen=True):
+    """What the child is to build: the pipelines of `config`. It ends with the process `parent`."""
+
+    config: schema.Config
+    state_dir: str
+    device_id: str
+    parent: int
+
+
+def rehearse(loaded: Loaded, names: Collection[str], cancelled: Callable[[], bool]) -> None:
+    """Build the pipelines called `names` in a child process.
+
+    Raises PublisherError(`start-fails`) where a daemon would not start with them, BoardError(`memory-short`,
+    `rehearsal-no-start`), Cancelled; else nothing.
+    """
     check_available("the rehearsal of a start", 1.5 * (pss_mib() or 0.0))
-    command = [sys.executable, "-m", "edged.service.rehearsal", str(loaded.path)]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    pipelines = [each for each in loaded.config.pipelines if each.name in names]
+    order = Order(msgspec.structs.replace(loaded.config, pipelines=pipelines), str(loaded.state_dir), loaded.device_id, os.getpid())
+    child = _start(order)
     try:
         _wait(child, cancelled)
         assert child.stderr is not None
@@ -37,27 +59,39 @@ def rehearse(loaded: Loaded, cancelled: Callable[[], bool]) -> None:
             text = f"a daemon would not start with it: {said}"
             raise PublisherError("start-fails", text, "`edged check` and `edged models show` say more")
     finally:
-        if child.poll() is None:
-            child.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # also a runtime's probe that it may have begun
         child.communicate()
 
 
-def build_all(path: Path) -> None:
-    """Build every pipeline of a configuration as a daemon would; raises the first error."""
+def _start(order: Order) -> subprocess.Popen[bytes]:
+    """Start the child; its order lies in a memory file, so that nobody waits for it to read."""
+    try:
+        with os.fdopen(os.memfd_create("edged-rehearsal"), "w+b") as given:
+            given.write(msgspec.json.encode(order))
+            given.seek(0)
+            command = [sys.executable, "-m", "edged.service.rehearsal"]
+            return subprocess.Popen(command, stdin=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    except OSError as error:
+        text = f"the process of a rehearsal cannot be started: {error.strerror}"
+        raise BoardError("rehearsal-no-start", text, "see whether memory or processes are short") from error
+
+
+def build_all(order: Order) -> None:
+    """Build pipelines as a daemon would; raises the first error."""
     import random
 
     from edged.clock import SystemClock
-    from edged.config.load import load_config
     from edged.engines.choose import open_engine
     from edged.service.lanes import release_of
     from edged.stream.build import Around, build_pipeline
 
-    loaded = load_config(path, os.environ)
+    config, state_dir = order.config, Path(order.state_dir)
     run = f"{random.getrandbits(64):016x}"
-    around = Around(loaded.device_id, loaded.config.device.fleet, run, SystemClock(), open_engine, lambda *_: None)
-    for options in loaded.config.pipelines:
+    around = Around(order.device_id, config.device.fleet, run, SystemClock(), open_engine, lambda *_: None)
+    for options in config.pipelines:
         if not options.model_dir:
-            build_pipeline(options, release_of(options, loaded.state_dir), [], lambda: None, around)
+            build_pipeline(options, release_of(options, state_dir), [], lambda: None, around)
 
 
 def _wait(child: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> None:
@@ -71,8 +105,18 @@ def _wait(child: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> None
         time.sleep(_POLL_S)
 
 
+def _die_with(parent: int) -> None:
+    """Leave nobody behind where the daemon is killed."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise SystemExit(1)
+
+
 if __name__ == "__main__":
+    given = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    _die_with(given.parent)
     try:
-        build_all(Path(sys.argv[1]))
+        build_all(given)
     except EdgedError as error:
         sys.exit(f"{error.text} [{error.code}]")

@@ -7,7 +7,6 @@ time of the swap where the board has room for both; else there is a gap, in whic
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,13 +16,16 @@ from edged.fleet.confirm import Watched
 from edged.fleet.trial import Measured
 from edged.models.entries import Refusal
 from edged.models.manifest import Release
+from edged.service.baseline import Baseline, at_start, at_swap, part_late
 from edged.service.footprint import check_available
 from edged.service.lanes import begin, fill
+from edged.service.machine import pss_mib
 from edged.service.parts import Lane, Parts
 from edged.service.progress import is_stuck
 from edged.service.shadowing import run_shadow
 from edged.service.tried import opener
 from edged.stream.change import Change
+from edged.stream.counters import Counters
 from edged.stream.inference import Inference
 from edged.stream.loading import OpenEngine, load_best
 from edged.stream.pipeline import Pipeline
@@ -35,33 +37,23 @@ _FEW = 20  # windows; a time over fewer says little
 Running = list[tuple[Lane, Pipeline]]
 
 
-@dataclass
-class Baseline:
-    """A pipeline's counters when its release began to serve."""
-
-    mono: int
-    windows: int = 0
-    failed: int = 0
-    results: int = 0
-    late: int = 0
-
-    @property
-    def was_late(self) -> float:
-        """Give the part of results that was late before."""
-        return self.late / self.results if self.results else 0.0
-
-
 class Serving:
     """The lanes of a daemon, by model."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, budget_mib: int = 0) -> None:
+        """`budget_mib` is what the daemon may take, 0: what the board has."""
         self._parts = parts
+        self._budget_mib = budget_mib
         now = parts.clock.mono()
-        self._since = {lane.options.name: Baseline(now) for lane in parts.lanes}
+        self._since = {lane.options.name: at_start(now) for lane in parts.lanes}
 
     def lanes(self, model: str) -> list[Lane]:
         """Give the lanes that run a model of the store."""
         return [lane for lane in self._parts.lanes if lane.options.model == model and not lane.options.model_dir]
+
+    def running(self) -> set[str]:
+        """Name the pipelines that run a model."""
+        return {lane.options.name for lane in self._parts.lanes if lane.pipeline and not (lane.pipeline.fault or lane.error)}
 
     def deadline_ms(self, model: str) -> float | None:
         """Give the shortest deadline of a model's pipelines; None where it has none."""
@@ -90,21 +82,26 @@ class Serving:
         for lane in lanes:
             if lane.pipeline is None:
                 self._begin(lane)
-            self._served(lane, release)
+                self._served(lane, release, 0.0)
         gap = max((change.gap_ns for change in changes), default=0)
         return {"beside": beside, "gap_ms": gap / 1e6, "waited": sum(change.waited for change in changes)}
 
-    def shadow(self, release: Release, windows: int, progress: Callable[[int], None], cancelled: Callable[[], bool]) -> dict[str, Any]:
-        """Let a candidate see the live windows of the model's first pipeline; see `run_shadow`. Nothing where none runs."""
+    def shadow(
+        self, release: Release, windows: int, need_mib: float, progress: Callable[[int], None], cancelled: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """Let a candidate see the live windows of the model's first pipeline; see `run_shadow`. Nothing where none runs.
+
+        Raises BoardError(`memory-short`) where it does not have room beside the release that serves.
+        """
         name = release.manifest.name
         for lane in self.lanes(name):
             if lane.pipeline is not None and lane.pipeline.fault is None:
-                check_available(f"the shadow of {name} {release.manifest.release}", 0.0)
+                check_available(f"the shadow of {name} {release.manifest.release}", need_mib)
                 return run_shadow(lane, release, windows, self._opener(release), self._parts.clock, progress, cancelled)
         return {}
 
-    def stop(self, model: str) -> None:
-        """Take the model from its pipelines: there is no release that may serve."""
+    def stop(self, model: str, cancelled: Callable[[], bool]) -> None:
+        """Take the model from its pipelines: there is no release that may serve. Raises Cancelled, BoardError(`swap-timeout`)."""
         error = OperatorError("no-such-model", f"there is no good release of {model}", "install one with `edged models install`")
 
         def none() -> Inference:
@@ -113,13 +110,18 @@ class Serving:
         for lane in self.lanes(model):
             if lane.pipeline is not None and lane.pipeline.fault is None:
                 change = lane.pipeline.swap_over_gap(none, none)
-                self._wait(change, lambda: False)
+                self._wait(change, cancelled)
             lane.error = error
 
     def watched(self, model: str) -> Watched:
         """Sum up what the model's pipelines did since its release serves."""
         lanes, now = self.lanes(model), self._parts.clock.mono()
-        seen = [(lane.pipeline.counters, self._since[lane.options.name]) for lane in lanes if lane.pipeline is not None]
+        seen: list[tuple[Counters, Baseline]] = []
+        for lane in lanes:
+            if lane.pipeline is not None:
+                base = self._since[lane.options.name]
+                base.look(lane.pipeline, now)
+                seen.append((lane.pipeline.counters, base))
         errors = [lane.error for lane in lanes if lane.error is not None]
         return Watched(
             windows=sum(counters.windows - base.windows for counters, base in seen),
@@ -129,11 +131,14 @@ class Serving:
             was_late=max((base.was_late for _, base in seen), default=0.0),
             seconds=min(((now - base.mono) / NS for _, base in seen), default=0.0),
             pipelines=len(seen),
-            stuck=any(is_stuck(lane, self._parts.clock) for lane in lanes),
+            behind=any(base.behind for _, base in seen),
+            stuck=any(is_stuck(lane, self._parts.clock) for lane in lanes if lane.pipeline and not lane.pipeline.delivering),
             failed=Refusal(**errors[0].as_dict()) if errors else None,
         )
 
     def _fits_beside(self, release: Release, need_mib: float) -> bool:
+        if self._budget_mib and (pss_mib() or 0.0) + need_mib > self._budget_mib:
+            return False
         try:
             check_available(f"{release.manifest.name} {release.manifest.release} beside the release that serves", need_mib)
         except BoardError:
@@ -149,10 +154,12 @@ class Serving:
                 loaded.append(self._load(lane, release))
                 if cancelled():
                     raise Cancelled
-            for (_, pipeline), inference in zip(running, loaded.copy(), strict=True):
+            for (lane, pipeline), inference in zip(running, loaded.copy(), strict=True):
+                was_late = part_late(pipeline, self._since[lane.options.name])
                 changes.append(pipeline.swap(inference))
                 loaded.remove(inference)  # the pipeline's from here on
                 self._made(changes[-1], cancelled)
+                self._served(lane, release, was_late)
         finally:
             for inference in loaded:
                 inference.close()
@@ -162,8 +169,10 @@ class Serving:
         changes = []
         for lane, pipeline in running:
             load, back = partial(self._load, lane, release), partial(self._load, lane, lane.release or release)
+            was_late = part_late(pipeline, self._since[lane.options.name])
             changes.append(pipeline.swap_over_gap(load, back))
             self._made(changes[-1], cancelled)
+            self._served(lane, release, was_late)
         return changes
 
     def _made(self, change: Change, cancelled: Callable[[], bool]) -> None:
@@ -204,13 +213,11 @@ class Serving:
             raise error
         begin(lane, self._parts)
 
-    def _served(self, lane: Lane, release: Release) -> None:
+    def _served(self, lane: Lane, release: Release, was_late: float) -> None:
+        """Note that a lane runs `release`; at once, so that what fails in the next lane finds this one as it is."""
         assert lane.pipeline is not None
-        counters = lane.pipeline.counters
         lane.release, lane.error = release, None
-        self._since[lane.options.name] = Baseline(
-            self._parts.clock.mono(), counters.windows, counters.failed_windows, counters.results, counters.late_results
-        )
+        self._since[lane.options.name] = at_swap(lane.pipeline, self._parts.clock.mono(), was_late)
 
 
 def _runs(lane: Lane, release: Release) -> bool:

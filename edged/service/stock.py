@@ -59,7 +59,7 @@ def _releases(store: Store, stored: list[Stored], held: Held, model: ModelEntry)
     known = {each.release for each in stored}
     for number, failure in failures.items():
         if number not in known:
-            entries.append(ReleaseEntry(number, stored=False, why_not=_failed(failure), report=held.reports.get(number)))
+            entries.append(ReleaseEntry(number, stored=False, why_not=_failed(model.name, failure), report=held.reports.get(number)))
     return sorted(entries, key=lambda entry: -entry.release)
 
 
@@ -103,14 +103,16 @@ def _why_not(stored: Stored, held: Held, update: UpdateStatus | None, failure: F
         if update.code and failure is None:
             return f"{update.state.replace('_', ' ')}: {update.code}: {update.text}"
     if failure is not None:
-        return _failed(failure)
+        return _failed(stored.name, failure)
     if held.active is None:
         return "never activated"
-    return "older" if number < held.active else "not activated"
+    if number < held.active:
+        return "older"
+    return "served before" if number == held.previous else "not activated"
 
 
-def _failed(failure: Failure) -> str:
-    return f"{failure.state.replace('_', ' ')}: {failure.why.code}: {failure.why.text}"
+def _failed(model: str, failure: Failure) -> str:
+    return f"{failure.state.replace('_', ' ')}: {failure.why.code}: {failure.why.text.removeprefix(f'{model} {failure.release}: ')}"
 
 
 def _variants(store: Store, stored: Stored, taken: set[str], report: Mapping[str, Any]) -> list[VariantEntry]:

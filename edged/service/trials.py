@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from edged.clock import Clock
-from edged.errors import PublisherError
+from edged.errors import BoardError, PublisherError
 from edged.fleet.trial import Limits, Measured, TrialRequest, run_trial
 from edged.models.manifest import MANIFEST, Release
 from edged.models.packed import Packed
-from edged.service.footprint import check_available, predicted_mib, trial_mib
+from edged.service.footprint import check_available, predicted_mib, spare_mib, trial_mib
 from edged.service.machine import ROOT
 from edged.stream.loading import in_order
 
@@ -32,7 +32,9 @@ def try_release(
 ) -> dict[str, Any]:
     """Give the report of a release that may serve, see `fleet.trial.TrialReport`.
 
-    Raises what `run_trial` raises, PublisherError(`quality-too-low`), BoardError(`memory-short`).
+    What release.json claims of its costs may be a lie: a trial never gets more memory than the board can spare.
+    Raises what `run_trial` raises, PublisherError(`quality-too-low`), BoardError(`memory-short`), and
+    BoardError(`trial-memory`) where it was the board that had too little.
     """
     manifest = release.manifest
     variants = [variant.name for variant in in_order(release)]
@@ -51,5 +53,13 @@ def try_release(
         predicted_mib=predicted,
         running=running,
     )
-    report = run_trial(request, Limits(trial_mib(predicted, goldens)), cancelled, clock)
+    wanted, spare = trial_mib(predicted, goldens), spare_mib(root)
+    limit = wanted if spare is None else min(wanted, spare)
+    try:
+        report = run_trial(request, Limits(limit), cancelled, clock)
+    except PublisherError as error:
+        if error.code != "trial-memory" or limit == wanted:
+            raise
+        text = f"{error.text}, which is all that this board can spare now"
+        raise BoardError(error.code, text, "free memory on this board, then install the release again") from error
     return dict(msgspec.to_builtins(report))

@@ -66,5 +66,6 @@ def _progress(status: UpdateStatus, job: Job, clock: Clock) -> str:
         return f"shadow, {progress.done} of {progress.total} windows"
     status.bytes_done, status.bytes_total = progress.done, progress.total
     if progress.total:
-        return f"{status.state} {progress.done / _MIB:.1f} of {progress.total / _MIB:.1f} MiB"
+        unit, name = (_MIB, "MiB") if progress.total >= _MIB else (1024, "KiB")
+        return f"{status.state} {progress.done / unit:.1f} of {progress.total / unit:.1f} {name}"
     return status.state

@@ -76,6 +76,7 @@ class Pipeline:
         self.counters = Counters(RecentHistogram(clock.mono()), RecentHistogram(clock.mono()))
         self.inbox = Inbox(options.queue or _default_queue(options), wake)
         self.busy_since = 0  # monotonic ns of the last step of the batch that is worked on, 0: there is none
+        self.delivering = False  # that step is an output's, not the model's
         self.loading = 0  # monotonic ns since when a model is loaded while none runs, 0: none is
         self.fault: EdgedError | None = None  # why no model runs
         self.swaps = 0  # changes of the model that were made
@@ -265,7 +266,11 @@ class Pipeline:
             chosen = wanted(outgoing, sink.when)
             if chosen:
                 self.busy_since = self.clock.mono()  # a step of its own: an output may hold us up for a second
-                sink.output.deliver(chosen, hold)
+                self.delivering = True
+                try:
+                    sink.output.deliver(chosen, hold)
+                finally:
+                    self.delivering = False
 
     def _reject(self, batch: Batch, rejected: Rejected) -> None:
         named = rejected.reason == MISSING and rejected.detail

@@ -15,7 +15,7 @@ _BELOW = " " * 6
 def inventory_lines(inventory: Inventory, width: int, colour: bool) -> list[str]:
     """Write all models in lines of at most `width` columns (20 at least)."""
     width = max(width, 20)
-    lines = [] if inventory.daemon else [*wrap_words("no daemon runs; this is what its next start would serve", width), ""]
+    lines = [] if inventory.daemon else [*wrap_words("no daemon was asked; this is what its next start would serve", width), ""]
     if not inventory.models:
         return [*lines, *wrap_words("no models; put one here with `edged models install DIR`", width)]
     for model in inventory.models:

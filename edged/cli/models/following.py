@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import suppress
 
 import click
 
@@ -121,7 +122,8 @@ def _interrupted(board: Board, asked: Asked, telling: Telling) -> None:
     if update is not None and asked.is_it(update) and update.state in IN_SERVICE:
         click.echo(f"no longer watching: {subject(update)} serves, `edged status` shows how it does", err=True)
         return
-    board.cancel(asked.model)
+    with suppress(OperatorError):  # it may have come to its end meanwhile
+        board.cancel(asked.model)
     try:
         ended = follow(board, asked, ENDS, telling)
     finally:

@@ -17,7 +17,8 @@ Examples:
 
 Returns when it serves and is being watched. With errors, too few windows or late results it goes
 back by itself. Ctrl-C cancels it before it serves. Without a daemon it is done here, and the
-daemon's next start serves it. Exit codes: 0 it serves, 1 refused, 7 it does not fit this board."""
+daemon's next start serves it. Exit codes: 0 it serves, 1 refused, 3 to be asked for otherwise,
+4 the daemon does not answer, 7 it does not fit this board."""
 
 
 @click.command("install", epilog=EPILOG)

@@ -45,7 +45,7 @@ class Telling:
 
 
 def _rate(update: UpdateStatus) -> str:
-    if not update.bytes_done or not update.since_s:
+    if not update.bytes_done or not update.since_s or update.bytes_total < _MIB:  # what takes no time has no rate
         return ""
     return f", {update.bytes_done / update.since_s / _MIB:.1f} MiB/s"
 
