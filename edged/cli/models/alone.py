@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from edged.cli.models.board import Asked
 from edged.cli.models.handover import open_release
-from edged.cli.models.ownership import become_owner_of
+from edged.cli.models.ownership import become_owner_of, check_reach
 from edged.cli.models.reading import Place
 from edged.clock import SystemClock
 from edged.fleet.agent import Agent
@@ -47,9 +47,10 @@ class Alone:
 
     @cached_property
     def _agent(self) -> Agent:
-        """Take the store; raises BoardError(`store-busy`, `store-unwritable`)."""
+        """Take the store; raises BoardError(`store-busy`, `store-unwritable`), OperatorError(`edged-out-of-reach`)."""
         place = self._place
         become_owner_of(place.state_dir)
+        check_reach()
         self._claim = self._store.claim()
         self._book = Book(place.state_dir)
         ports = LonePorts(self._store, self._clock, place.profile, place.budget_mib)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+
+from edged.errors import OperatorError
 
 
 def become_owner_of(folder: Path) -> None:
@@ -18,3 +21,11 @@ def become_owner_of(folder: Path) -> None:
         os.setgroups([])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
+
+
+def check_reach() -> None:
+    """Raise OperatorError(`edged-out-of-reach`) where this user may read neither Python nor edged: modules are imported late."""
+    for path, right in ((Path(sys.executable), os.X_OK), (Path(__file__), os.R_OK)):
+        if not os.access(path, right):
+            text = f"the state folder belongs to user {os.getuid()}, who may not read {path}"
+            raise OperatorError("edged-out-of-reach", text, "install edged where every user may read it, or start the service")
