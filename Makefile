@@ -20,7 +20,7 @@ check: .venv/has-check ## lint, format, types, and the rules of the project
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest tests/test_layers.py tests/test_project.py
+	.venv/bin/python -m pytest tests/test_layers.py tests/test_project.py tests/test_profiles.py tests/test_board_detect.py
 
 format: .venv/has-check ## bring all code into the one format
 	.venv/bin/ruff check --fix .

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edged.board.tree import Tree
 from edged.cli import doctor
 from edged.cli.columns import wide
 from edged.cli.doctor import broken, command, render
@@ -22,7 +23,6 @@ from edged.clock import VirtualClock
 from edged.doctor import examine
 from edged.doctor.examine import Place, Report, checks_of
 from edged.doctor.finding import Finding, error, hint, ok, quoted, warning
-from edged.doctor.tree import Tree
 from edged.errors import EXIT_FAILED, EXIT_UNHEALTHY
 from tests.broker import Mosquitto, free_port
 from tests.conftest import REPO

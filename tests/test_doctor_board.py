@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from edged.board.tree import Tree
 from edged.clock import NS, VirtualClock
 from edged.doctor import clock, memory, python, runtimes, serial, storage, thermal
 from edged.doctor.account import Account
 from edged.doctor.disks import mount_of
 from edged.doctor.finding import ERROR, HINT, OK, WARNING, Finding
-from edged.doctor.tree import Tree
 
 NOVEMBER_2026 = 1_795_351_772 * NS
 

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edged.board.tree import Tree
 from edged.clock import NS
 from edged.config.schema import Broker
 from edged.doctor.account import READ, Account, own_account, service_account
@@ -29,7 +30,6 @@ from edged.doctor.credentials import password_of, tls_context
 from edged.doctor.daemon import check_daemon
 from edged.doctor.finding import ERROR, HINT, OK, WARNING, Finding, Trouble
 from edged.doctor.secrets import check_secrets, judge_config
-from edged.doctor.tree import Tree
 from edged.doctor.unit import UnitState, check_unit, judge_state
 from edged.doctor.unitfile import Unit, find_unit, packaged_unit, parse_unit
 from edged.doctor.validity import Malformed, Validity, validities, validity_of

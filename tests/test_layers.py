@@ -25,6 +25,8 @@ LAYERS: dict[str, tuple[int, str]] = {
     "spool": (3, "results on disk; must not know where they go"),
     "mqtt": (3, "the broker's connection; must not know what a message means"),
     "packing": (4, "checks a release by running it: needs engines and models"),
+    "select": (4, "which variants fit; pure but for its files, so that a fleet manager's machine can answer for any board"),
+    "calibrate": (4, "measures engines and board; needs both, and nothing of what runs"),
     "stream": (5, "the data path, which joins all of the above"),
     "fleet": (5, "the control path; meets the data path only where the service joins them"),
     "trial": (6, "a process of its own, which runs a candidate as the data path would"),
@@ -48,7 +50,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
 }
 
 # What runs from a shell prompt all day must start in a blink on a small board.
-QUICK = ["status", "top", "check"]
+QUICK = ["status", "top", "check", "why"]
 HEAVY = ["numpy", "paho", "structlog", "tflite_runtime", "ai_edge_litert"]
 
 

@@ -27,17 +27,29 @@ class _Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Match(_Base, frozen=True):
-    """How a board of this kind is known: a word of its device tree, and its memory."""
+    """How a board of this kind is known: `edged/board/detect.py` has the rules.
 
-    compatible: str
-    ram_mib: list[int]
+    compatible  words of a device tree's `compatible`, one of which fits, with * ? [ ] as in file names
+    ram_mib     what MemTotal may be, least and most, both included
+    arch        for a generic profile, instead of the others: the processor's architecture, as `uname -m` says it
+    """
+
+    compatible: str = ""
+    ram_mib: Annotated[list[int], Meta(max_length=2)] = []
+    arch: str = ""
+
+    @property
+    def generic(self) -> bool:
+        """Say whether it stands for all boards of an architecture that no other profile fits."""
+        return bool(self.arch)
 
 
 class Bandwidth(_Base, frozen=True):
-    """Memory bandwidth, GB/s: of the bus, and what the CPU reaches."""
+    """Memory bandwidth, GB/s: of the bus, and what CPU and GPU reach. The memory of a Jetson's GPU is the CPU's own."""
 
     theoretical: Positive
     cpu: Positive
+    gpu: Positive | None = None
 
 
 class Memory(_Base, frozen=True):
@@ -49,12 +61,16 @@ class Memory(_Base, frozen=True):
 
 
 class Compute(_Base, frozen=True):
-    """CPUs, those granted to models, instruction sets, and billions of multiply-adds a second by type."""
+    """CPUs, those granted to models, instruction sets, and billions of multiply-adds a second by type.
+
+    `gmacs` is of one thread in a layer that suits it; `overhead_us` is what one call of a runtime from Python costs beside the arithmetic.
+    """
 
     cores: Annotated[int, Meta(ge=1)]
     workers: Annotated[int, Meta(ge=1)]
     isa: list[str]
     gmacs: dict[str, Positive]
+    overhead_us: Positive
 
 
 class Storage(_Base, frozen=True):
@@ -98,7 +114,7 @@ def names() -> list[str]:
 def load_profile(name: str) -> Profile:
     """Read a profile; OperatorError(`unknown-profile`) lists those there are."""
     if name not in names():
-        hint = f"one of: {AUTO}, {', '.join(names())}"
+        hint = f"leave it out for this board's own, or name one of: {', '.join(names())}"
         raise OperatorError("unknown-profile", f"there is no device profile `{name}`", hint)
     document = Document(f"{name}.toml", (_folder() / f"{name}.toml").read_text(encoding="utf-8"))
     profile = document.check(Profile)

@@ -17,19 +17,39 @@ Examples:
   edged bench
   edged bench --model-dir models/pump
   edged bench --seconds 5 --json
+  edged bench --predict
+  edged bench --predict models/pump other/net.tflite
 
 Measures each variant of the active models and of those the configuration uses in place
 alone, then the path around the one that would run: decode, window, model, result.
-Stop the daemon first: it shares the processor."""
+Stop the daemon first: it shares the processor.
+
+With --predict it holds what is predicted of each model, in each runtime that is installed,
+against what it takes: time of one window, and memory in a process of its own. Its arguments
+are .tflite files, and folders of them; without, the models above."""
 
 
 @click.command("bench", epilog=EPILOG)
 @config_option
 @click.option("--model-dir", "model_dirs", multiple=True, metavar="DIR", help="Measure this release folder instead; may be repeated.")
 @click.option("--seconds", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="How long each measurement takes.")
+@click.option("--predict", is_flag=True, help="Hold predictions against measurements instead.")
+@click.argument("places", nargs=-1, metavar="[FILE|DIR]...", type=click.Path(exists=True))
 @json_option
-def command(config: str | None, model_dirs: tuple[str, ...], seconds: float, as_json: bool) -> None:
+def command(config: str | None, model_dirs: tuple[str, ...], seconds: float, predict: bool, places: tuple[str, ...], as_json: bool) -> None:
     """Measure the models and the data path on this board."""
+    if places and not predict:
+        raise click.UsageError("files and folders are for --predict; name a release folder with --model-dir")
+    if predict:
+        from edged.cli.predicted import show_predictions
+
+        files = places or tuple(str(release.path_of(v)) for release in _releases(config, model_dirs) for v in release.manifest.variants)
+        show_predictions(config, files, seconds, as_json)
+        return
+    _measure(_releases(config, model_dirs), seconds, as_json)
+
+
+def _measure(releases: list[Release], seconds: float, as_json: bool) -> None:
     import msgspec
 
     from edged.cli.progress import Progress
@@ -40,7 +60,7 @@ def command(config: str | None, model_dirs: tuple[str, ...], seconds: float, as_
     variants: list[VariantSpeed] = []
     paths: list[PathSpeed] = []
     failed: dict[str, str] = {}
-    for release in _releases(config, model_dirs):
+    for release in releases:
         for variant in release.manifest.variants:
             name = f"{release.manifest.name} {release.manifest.release} {variant.name}"
             progress.show(name)
@@ -48,8 +68,12 @@ def command(config: str | None, model_dirs: tuple[str, ...], seconds: float, as_
                 variants.append(measure_variant(release, variant, seconds))
             except EdgedError as error:
                 failed[name] = error.text
-        progress.show(f"the path of {release.manifest.name}")
-        paths.append(measure_path(release, seconds))
+        path = f"the path of {release.manifest.name}"
+        progress.show(path)
+        try:
+            paths.append(measure_path(release, seconds))
+        except EdgedError as error:
+            failed[path] = error.text
     progress.end()
     if as_json:
         click.echo(msgspec.json.encode({"variants": variants, "paths": paths, "failed": failed}))

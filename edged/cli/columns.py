@@ -115,7 +115,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int,
     Where there is too little room, columns move together; then the widest that may be cut
     are; then columns are left out, from the right.
     """
-    widths = [max(wide(column.title), *(wide(row[i].text + row[i].tail) for row in rows)) for i, column in enumerate(columns)]
+    widths = [max([wide(column.title), *(wide(row[i].text + row[i].tail) for row in rows)]) for i, column in enumerate(columns)]
     gap = GAP if _total(widths, GAP) <= width else _NARROW_GAP
     widths = _squeezed(columns, widths, width, gap)
     titles = [Cell(column.title, "dim") for column in columns]

@@ -141,11 +141,11 @@ def _foot(report: Report, config: Path | None) -> str:
 
 def _look(config: str | None) -> tuple[Place, list[Any]]:
     """Find and read the configuration; where that fails there is a check that says so, and the board's own checks go on."""
+    from edged.board.tree import Tree
     from edged.clock import SystemClock
     from edged.config.load import find_config, load_config
     from edged.doctor.examine import Place
     from edged.doctor.finding import error, hint
-    from edged.doctor.tree import Tree
 
     path, loaded, before = None, None, []
     try:

@@ -30,6 +30,8 @@ COMMANDS = {
     "top": "Show the status live.",
     "doctor": "Check this board and this installation, and say how to mend what is wrong.",
     "models": "List, show, install and remove models.",
+    "why": "Say which variant of each model runs, and why not the others.",
+    "board": "Show what this board is, measure it, or simulate another.",
     "pack": "Check a model release and make it ready to install.",
     "bench": "Measure how fast a model runs on this board.",
     "record": "Record what comes from a source into a file.",

@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from edged.doctor.tree import Tree
+from edged.board.tree import Tree
 from edged.doctor.unitfile import Unit
 from edged.service.unit import UNIT
 

@@ -6,9 +6,9 @@ import ctypes
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from edged.board.tree import Tree
 from edged.clock import NS, Clock, iso
 from edged.doctor.finding import Finding, error, hint, ok, warning
-from edged.doctor.tree import Tree
 
 FIRST_NS = int(datetime(2025, 1, 1, tzinfo=timezone.utc).timestamp()) * NS  # edged is younger
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edged.doctor.tree import Tree
+from edged.board.tree import Tree
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _PARTITION = re.compile(r"(mmcblk\d+)p\d+")

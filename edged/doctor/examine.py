@@ -9,11 +9,12 @@ from threading import Thread
 
 from msgspec import structs
 
+from edged.board import commands
+from edged.board.tree import Tree
 from edged.clock import Clock
 from edged.config.defaults import Machine, default_socket
 from edged.config.load import Loaded
 from edged.config.schema import Broker
-from edged.doctor import commands
 from edged.doctor.account import account_of
 from edged.doctor.broker import Asked, check_broker
 from edged.doctor.certificates import check_certificates
@@ -29,7 +30,6 @@ from edged.doctor.secrets import check_secrets
 from edged.doctor.serial import check_serial
 from edged.doctor.storage import check_storage
 from edged.doctor.thermal import check_thermal
-from edged.doctor.tree import Tree
 from edged.doctor.unit import check_unit
 from edged.doctor.unitfile import find_unit
 from edged.errors import BugError

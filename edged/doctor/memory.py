@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from edged.board.memory import meminfo_mib
+from edged.board.tree import Tree
 from edged.doctor.disks import is_card, mount_of
 from edged.doctor.finding import Finding, hint, ok, quoted, warning
-from edged.doctor.tree import Tree
 
 LEAST_AVAILABLE_MIB = 128  # the daemon with one small model takes 75
 LEAST_WITHOUT_SWAP_MIB = 1024
@@ -20,9 +21,9 @@ def check_memory(tree: Tree) -> Iterator[Finding]:
     """Judge memory limits, free memory and swap."""
     faults = [*_cgroup(tree), *_kills(tree), *_available(tree), *_swap(tree)]
     yield from faults
-    left = _meminfo(tree, "MemAvailable")
+    left = meminfo_mib(tree, "MemAvailable")
     if left is not None and not any(fault.code in ("memory-low", "memory-cgroup-off") for fault in faults):
-        yield ok(f"{left:,} MiB available", details={"available_mib": left})
+        yield ok(f"{left:,.0f} MiB available", details={"available_mib": int(left)})
 
 
 def _cgroup(tree: Tree) -> Iterator[Finding]:
@@ -56,17 +57,17 @@ def _kills(tree: Tree) -> Iterator[Finding]:
 
 
 def _available(tree: Tree) -> Iterator[Finding]:
-    left = _meminfo(tree, "MemAvailable")
+    left = meminfo_mib(tree, "MemAvailable")
     if left is not None and left < LEAST_AVAILABLE_MIB:
-        text = f"only {left} MiB of memory are available; the daemon with one small model takes 75"
+        text = f"only {left:.0f} MiB of memory are available; the daemon with one small model takes 75"
         yield warning("memory-low", text, "stop what takes most", "ps -eo rss,comm --sort=-rss | head")
 
 
 def _swap(tree: Tree) -> Iterator[Finding]:
     swaps = [line.split()[:2] for line in tree.lines("proc/swaps")[1:] if len(line.split()) >= 2]
-    total = _meminfo(tree, "MemTotal")
+    total = meminfo_mib(tree, "MemTotal")
     if not swaps and tree.has("proc/swaps") and total is not None and total < LEAST_WITHOUT_SWAP_MIB:
-        text = f"{total} MiB of memory and no swap: a short peak ends in a killed process"
+        text = f"{total:.0f} MiB of memory and no swap: a short peak ends in a killed process"
         yield hint("swap-missing", text, "compressed swap in memory costs no card", "sudo apt install zram-tools")
     for name, kind in swaps:
         if _on_card(tree, name, kind):
@@ -80,12 +81,3 @@ def _on_card(tree: Tree, name: str, kind: str) -> bool:
         return is_card(name.removeprefix("/dev/"))
     mount = mount_of(tree, Path(name))
     return mount is not None and is_card(mount.device)
-
-
-def _meminfo(tree: Tree, key: str) -> int | None:
-    """Give a line of /proc/meminfo in MiB."""
-    for line in tree.lines("proc/meminfo"):
-        words = line.split()
-        if words[:1] == [f"{key}:"] and len(words) > 1 and words[1].isdecimal():
-            return int(words[1]) // 1024
-    return None

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edged.board.tree import Tree
 from edged.doctor.finding import Finding, error, hint, ok, quoted, warning
-from edged.doctor.tree import Tree
 from edged.engines.choose import available
 
 MACHINES = ("aarch64", "x86_64")

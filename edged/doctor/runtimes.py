@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from edged.board.tree import Tree
 from edged.doctor.finding import ERROR, HINT, WARNING, Finding, error, hint, ok, quoted
 from edged.doctor.python import PythonFacts, litert_has_wheels, read_python
-from edged.doctor.tree import Tree
 from edged.engines.choose import RUNTIMES, available
 
 TRIAL_S = 60.0  # an emulated or very slow board takes seconds to import

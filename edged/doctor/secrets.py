@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged.board.tree import Tree
 from edged.config.schema import Broker
 from edged.doctor.account import READ, Account, group_name
 from edged.doctor.finding import Finding, error, ok, quoted, warning
-from edged.doctor.tree import Tree
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from edged.board.tree import Tree
 from edged.doctor.account import READ, WRITE, Account, group_name
 from edged.doctor.finding import HINT, WARNING, Finding, hint, ok, quoted
-from edged.doctor.tree import Tree
 
 _PORTS = ("dev/ttyACM*", "dev/ttyUSB*", "dev/ttyAMA*", "dev/serial0")
 _ON_BOARD = ("ttyAMA", "ttyS", "serial")

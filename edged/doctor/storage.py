@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged.board.tree import Tree
 from edged.doctor.disks import Mount, is_card, mount_of
 from edged.doctor.finding import Finding, error, hint, ok, quoted, warning
-from edged.doctor.tree import Tree
 
 RESERVE_MIB = 64  # for the models' next release, the journal and the system's own small writes
 LEAST_MIB = 16

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edged.doctor.commands import Run
+from edged.board.commands import Run
+from edged.board.throttle import ask_program, throttle_word
+from edged.board.tree import Tree
 from edged.doctor.finding import Finding, error, hint, ok, warning
-from edged.doctor.tree import Tree
 
 HOT_C = 80.0  # where a zone names no temperature of its own
 
-_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 _POLICIES = "sys/devices/system/cpu/cpufreq/policy*"
 # They choose the clock rate by load under both of their names, `powersave` and `performance`.
 _OWN_JUDGEMENT = ("intel_pstate", "amd-pstate-epp")
@@ -19,7 +19,8 @@ _OWN_JUDGEMENT = ("intel_pstate", "amd-pstate-epp")
 def check_thermal(tree: Tree, run: Run) -> Iterator[Finding]:
     """Judge temperatures, the Raspberry Pi's throttle bits, and the governor of the clock rate."""
     zones = _zones(tree)
-    word = _throttle_word(tree, run)
+    word = throttle_word(tree)
+    word = ask_program(tree, run) if word is None else word
     faults = [*_heat(zones), *judge_throttling(word or 0), *_governor(tree)]
     yield from faults
     if zones and not faults:
@@ -63,17 +64,6 @@ def _heat(zones: list[tuple[float, float]]) -> Iterator[Finding]:
     if hot:
         text = f"a part of the board is at {hot[0]:.0f} °C; it slows down from {hot[1]:.0f} °C on"
         yield warning("board-hot", text, "cool it better, or give it less to do", "grep . /sys/class/thermal/thermal_zone*/temp")
-
-
-def _throttle_word(tree: Tree, run: Run) -> int | None:
-    written = tree.number(_THROTTLED, 16)
-    if written is not None or not tree.has("usr/bin/vcgencmd"):
-        return written
-    _, _, word = (run(["vcgencmd", "get_throttled"]) or "").partition("throttled=")
-    try:
-        return int(word, 16)
-    except ValueError:
-        return None
 
 
 def _governor(tree: Tree) -> Iterator[Finding]:

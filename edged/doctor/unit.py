@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged.board.commands import Run
+from edged.board.tree import Tree
 from edged.doctor.account import Account, account_of
-from edged.doctor.commands import Run
 from edged.doctor.finding import Finding, error, hint, ok, quoted, warning
-from edged.doctor.tree import Tree
 from edged.doctor.unitfile import Unit, find_unit, packaged_unit
 from edged.service.unit import UNIT
 

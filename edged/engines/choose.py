@@ -22,6 +22,15 @@ RUNTIMES = {
     "tflite-runtime": ("tflite-runtime", "tflite_runtime"),
 }
 
+# engine → architecture → instruction sets without which its packages end in an illegal instruction. XNNPACK looks at the
+# processor as it starts; packages of llama.cpp for x86 are built for AVX2 and FMA, those for ARM for any 64-bit one.
+NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "tflite": {"aarch64": ("asimd",), "x86_64": ()},
+    "llama": {"aarch64": ("asimd",), "x86_64": ("avx2", "fma")},
+    "linear": {"aarch64": (), "x86_64": ()},
+}
+PARTS = ("tflite",)  # the engines that are part of this version
+
 
 def available() -> list[Build]:
     """List the runtimes installed here, best first, without importing them. That one loads is seen at the first model."""
@@ -44,7 +53,7 @@ def open_engine(
     as `TfliteEngine` says. Raises BoardError `engine-missing` where nothing here runs `engine`,
     BoardError `model-file-missing`, PublisherError `model-not-loadable` or `tensors-unsupported`.
     """
-    if engine != "tflite":
+    if engine not in PARTS:
         raise BoardError("engine-missing", f"engine {engine!r} is not part of this version of edged", "choose a variant for engine tflite")
     name, interpreter = _first_that_loads(list(RUNTIMES), path) if prefer is None else _load([prefer], lambda _: "")
     from edged.engines.tflite import TfliteEngine

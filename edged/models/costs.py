@@ -22,6 +22,8 @@ import msgspec
 from msgspec import Meta
 
 from edged.models.graph import Graph, OpInfo, SubGraph, TensorInfo, read_graph
+from edged.models.shapes import Shapes, shapes_of
+from edged.models.text_costs import TextCosts
 
 _CLASS = {
     "FULLY_CONNECTED": "dense",
@@ -54,7 +56,7 @@ class Macs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     other: Count = 0
 
 
-class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What `release.json` says of one variant.
 
     `compute` is the type of most multiply-adds: float32, int8, or hybrid (float32 with int8
@@ -71,6 +73,13 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     compute: str
     stateful: bool
     operators: dict[str, Count]
+    shapes: Shapes | None = None  # not in what was packed by edged 0.1
+    text: TextCosts | None = None  # of models for text alone
+
+
+def class_of(operator: str) -> str:
+    """Give the class of an operator by its name: dense, conv, depthwise, other, or plain where it multiplies no weights."""
+    return _CLASS.get(operator, "plain")
 
 
 def costs_of_file(path: Path) -> Costs:
@@ -82,6 +91,7 @@ def costs_of(graph: Graph) -> Costs:
     """Count the costs of a graph."""
     macs = {"dense": 0, "conv": 0, "depthwise": 0, "other": 0}
     by_type: dict[str, int] = {}
+    by_class: dict[str, dict[str, int]] = {}
     elementwise = 0
     operators: dict[str, int] = {}
     for sub, op in _ops(graph):
@@ -92,11 +102,14 @@ def costs_of(graph: Graph) -> Costs:
             macs[_CLASS[op.name]] += count
             kind = _compute(op, sub)
             by_type[kind] = by_type.get(kind, 0) + count
+            of_class = by_class.setdefault(_CLASS[op.name], {})
+            of_class[kind] = of_class.get(kind, 0) + count
         elif op.name not in _VIEWS:
             elementwise += _elements(op, sub)
     from edged.models.arena import arena_bytes  # numpy: what only reads costs starts without it
 
-    compute = max(by_type, key=lambda kind: by_type[kind]) if by_type else (graph.inputs[0].dtype if graph.inputs else "")
+    compute = _most(by_type) if by_type else (graph.inputs[0].dtype if graph.inputs else "")
+    kinds = {name: _most(of_class) for name, of_class in by_class.items() if _most(of_class) != compute}
     return Costs(
         file_bytes=graph.file_bytes,
         weight_bytes=_weight_bytes(graph),
@@ -107,7 +120,12 @@ def costs_of(graph: Graph) -> Costs:
         compute=compute,
         stateful=graph.stateful,
         operators=dict(sorted(operators.items())),
+        shapes=shapes_of(graph, kinds),
     )
+
+
+def _most(counts: dict[str, int]) -> str:
+    return max(counts, key=lambda name: counts[name])
 
 
 def _ops(graph: Graph) -> Iterator[tuple[SubGraph, OpInfo]]:

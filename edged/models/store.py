@@ -30,7 +30,7 @@ from edged.errors import BoardError, BugError, OperatorError
 from edged.models.blobs import Blobs, Watch
 from edged.models.candidate import Candidate, changed, examine
 from edged.models.claim import Claim
-from edged.models.manifest import MANIFEST, Release
+from edged.models.manifest import MANIFEST, Manifest, Release
 from edged.models.packed import Packed
 from edged.models.shelf import Key, Shelf, damaged
 from edged.models.source import Source
@@ -144,6 +144,11 @@ class Store:
         with self._reading():
             return self._release(self._read(name, release))
 
+    def planned(self, manifest: Manifest, packed: Packed) -> Release:
+        """Give a release as it is to lie in the store; its files need not be there yet."""
+        paths = {file: self._blobs.path(seal) for file, seal in packed.files.items()}
+        return Release(manifest, self._shelf.of(packed.name, packed.release), packed.files[MANIFEST].sha256, paths)
+
     def candidate(self, name: str, release: int) -> Candidate:
         """Give a release of the store as it once came in; errors as `load`."""
         with self._reading():
@@ -202,8 +207,7 @@ class Store:
             if not self._blobs.has(seal):
                 text = f"{self._blobs.path(seal)}, which is {file} of {packed.name} {packed.release}, is missing or cut short"
                 raise damaged(text)
-        paths = {file: self._blobs.path(seal) for file, seal in files.items()}
-        return Release(candidate.manifest, self._shelf.of(packed.name, packed.release), files[MANIFEST].sha256, paths)
+        return self.planned(candidate.manifest, packed)
 
     def _stored(self, name: str, release: int) -> Stored:
         folder = self._shelf.of(name, release)

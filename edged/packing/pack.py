@@ -14,12 +14,12 @@ from edged.atomic import write_atomic
 from edged.engines.base import Build, Engine
 from edged.engines.choose import RUNTIMES, available, open_engine
 from edged.errors import BoardError, EdgedError
-from edged.models.costs import costs_of
+from edged.models.costs import Costs, costs_of
 from edged.models.graph import Graph
 from edged.models.manifest import MANIFEST, Examined, Manifest, examine
 from edged.models.packed import PACKED, Packed, names_of, seal_file
 from edged.models.schema import Variant
-from edged.packing.check import check_graphs
+from edged.packing.check import check_graphs, check_texts
 from edged.packing.goldens import Compared, run_golden, why_not
 
 Say = Callable[[str], None]
@@ -52,11 +52,12 @@ def pack(folder: Path, say: Say) -> Report:
     """
     examined = examine(folder)
     say(f"checking {folder / MANIFEST}")
-    graphs = check_graphs(examined)
+    graphs, texts = check_graphs(examined), check_texts(examined)
     ran = _run_goldens(examined, graphs, say)
     examined.refuse_faults()
     assert examined.manifest is not None
-    packed = _seal(examined.manifest, folder, examined, graphs, say)
+    costs = {**{name: costs_of(graph) for name, graph in graphs.items()}, **texts}
+    packed = _seal(examined.manifest, folder, examined, costs, say)
     path = folder / PACKED
     try:
         write_atomic(path, packed.encode())
@@ -121,7 +122,7 @@ def _run(examined: Examined, i: int, variant: Variant, engine: Engine) -> list[R
     return [Ran(variant.name, engine.build, compared)]
 
 
-def _seal(manifest: Manifest, folder: Path, examined: Examined, graphs: dict[str, Graph], say: Say) -> Packed:
+def _seal(manifest: Manifest, folder: Path, examined: Examined, costs: dict[str, Costs], say: Say) -> Packed:
     files = {}
     for name in names_of(manifest):
         say(f"hashing {name}")
@@ -132,5 +133,5 @@ def _seal(manifest: Manifest, folder: Path, examined: Examined, graphs: dict[str
         release=manifest.release,
         task=manifest.task,
         files=files,
-        costs={name: costs_of(graph) for name, graph in graphs.items()},
+        costs=costs,
     )

@@ -74,7 +74,7 @@ class Pipeline:
         self.sinks = sinks
         self.clock = clock
         self.counters = Counters(RecentHistogram(clock.mono()), RecentHistogram(clock.mono()))
-        self.inbox = Inbox(options.queue or _default_queue(options), wake)
+        self.inbox = Inbox(options.queue or default_queue(options), wake)
         self.busy_since = 0  # monotonic ns of the last step of the batch that is worked on, 0: there is none
         self.delivering = False  # that step is an output's, not the model's
         self.loading = 0  # monotonic ns since when a model is loaded while none runs, 0: none is
@@ -287,7 +287,7 @@ def _parts(batch: Batch, most: int) -> list[Batch]:
     return [Batch(batch.topics[each], batch.payloads[each], batch.arrival, batch.arrival_mono, again=batch.again) for each in cut]
 
 
-def _default_queue(options: schema.Pipeline) -> schema.Queue:
+def default_queue(options: schema.Pipeline) -> schema.Queue:
     """A file can wait, and so can a broker that keeps what is not acknowledged; a sensor cannot, and nobody waits for `background`."""
     source = options.source
     kept = isinstance(source, schema.MqttSource) and source.qos > 0 and options.class_ != "background"

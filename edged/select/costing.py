@@ -1,0 +1,73 @@
+"""What is known of a release's variants without running them: their costs, and the SHA-256 that measurements are kept under."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from edged.errors import EdgedError
+from edged.models.costs import Costs, costs_of_file
+from edged.models.manifest import MANIFEST, Release
+from edged.models.packed import MAX_PACKED_BYTES, PACKED, Packed, check_seals, parse_packed, seal_file
+from edged.models.schema import Variant
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def costs_of_release(release: Release) -> dict[str, Costs]:
+    """Give the costs of each variant: as its release.json says, if that is of these files, else counted from the file.
+
+    A variant whose file nothing can be counted from is left out.
+    """
+    packed = _packed(release)
+    costs: dict[str, Costs] = {}
+    for variant in release.manifest.variants:
+        known = packed.costs.get(variant.name) if packed else None
+        # What an earlier version packed says less: then the file itself is better.
+        counted = known if known and (known.shapes or known.text) else _counted(release, variant) or known
+        if counted:
+            costs[variant.name] = counted
+    return costs
+
+
+def sha256_of(release: Release, variant: str) -> str | None:
+    """Give the SHA-256 of a variant's file, in hex; None where it cannot be read. A file of the store is named by it."""
+    path = release.path_of(release.variant(variant))
+    if _SHA256.match(path.name) and path.parent.name == "sha256":
+        return path.name
+    try:
+        found = path.stat()
+        return _hashed(path, found.st_size, found.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _hashed(path: Path, _size: int, _mtime_ns: int) -> str:
+    return seal_file(path).sha256
+
+
+def _packed(release: Release) -> Packed | None:
+    path = release.folder / PACKED
+    try:
+        with path.open("rb") as file:
+            packed = parse_packed(file.read(MAX_PACKED_BYTES + 1), str(path))
+        check_seals(packed, release.manifest, str(path))
+        files = {variant.file for variant in release.manifest.variants}
+        same = all(release.path_of_file(file).stat().st_size == packed.files[file].size for file in files)
+        return packed if same and packed.files[MANIFEST].sha256 == release.digest else None
+    except (OSError, EdgedError):
+        return None
+
+
+def _counted(release: Release, variant: Variant) -> Costs | None:
+    path = release.path_of(variant)
+    try:
+        if variant.engine == "llama":
+            from edged.models.gguf_costs import costs_of_gguf
+
+            return costs_of_gguf(path)
+        return costs_of_file(path) if variant.engine == "tflite" else None
+    except (OSError, EdgedError):
+        return None

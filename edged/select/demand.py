@@ -1,0 +1,164 @@
+"""What pipelines demand of a board: for each variant of their releases time, memory, and whether it can run there at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edged.board.inforce import Board, board_here
+from edged.config import schema
+from edged.engines.base import Build
+from edged.engines.choose import NEEDS, PARTS, RUNTIMES, available
+from edged.models.costs import Costs
+from edged.models.manifest import Release
+from edged.models.schema import Variant
+from edged.select.costing import costs_of_release, sha256_of
+from edged.select.measured import ENOUGH, ENOUGH_FOR_PEAKS, Lookup, Measured
+from edged.select.predict import Need, predict
+from edged.select.preparing import preparing_ms
+from edged.select.terms import Demand, Limits, Option
+from edged.select.text import TextUse, predict_text, speed_of
+
+__all__ = ["Wanted", "costs_of_release", "demands", "limits_of", "runtime_mib", "sha256_of"]
+
+_RATE = 1.0  # windows a second of one stream, where the release says no rate
+_TEXT = TextUse(prompt=128, new=32, context=1024)  # what a text is taken for, before one was seen
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One pipeline and the release that it is to run.
+
+    costs           of the variants, see `costs_of_release`; a variant without is refused
+    windows_per_s   as measured, of all streams together; None: the release's rate for each of `streams`
+    failed          why a variant did not load here, by its name
+    """
+
+    options: schema.Pipeline
+    release: Release
+    costs: Mapping[str, Costs]
+    windows_per_s: float | None = None
+    streams: int = 1
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+def demands(wanted: Sequence[Wanted], board: Board, measured: Lookup | None = None, here: Board | None = None) -> list[Demand]:
+    """Give what pipelines demand of `board`; `measured` replaces what is predicted where it has enough windows.
+
+    Preprocessing is measured on this machine. For a `board` that is another one it is scaled by what a call into a runtime
+    costs on both; `here` is this machine, left out: looked at.
+    """
+    builds = available() if board.detected is not None else []
+    slower = 1.0
+    if board.detected is None and any(each.release.manifest.input.preprocess for each in wanted):
+        slower = board.rates(None).call_us / (here or board_here(Path("/"))).rates(None).call_us
+    return [_demand(each, board, _Runtimes(builds, measured), slower) for each in wanted]
+
+
+def limits_of(board: Board, memory_budget_mib: int) -> Limits:
+    """Give what the models of a board may take: the budget, 0: its memory without the reserve and the runtime itself; its workers."""
+    there = board.ram_mib - board.reserve_mib - runtime_mib(board)
+    return Limits(memory_mib=min(memory_budget_mib, board.ram_mib) if memory_budget_mib else max(0.0, there), workers=board.workers)
+
+
+def runtime_mib(board: Board) -> float:
+    """Give what the runtime itself takes, before the first model."""
+    return board.rates(_name_of(_runtime(board))).base_mib
+
+
+@dataclass(frozen=True)
+class _Runtimes:
+    """The runtimes of this board, best first, and what was measured with them; none for another board."""
+
+    builds: Sequence[Build]
+    measured: Lookup | None
+
+    def find(self, release: Release, variant: str, board: Board) -> Measured | None:
+        """Give what a variant took with the best runtime that ran it."""
+        if self.measured is None or not self.builds or (sha256 := sha256_of(release, variant)) is None:
+            return None
+        found = (self.measured.find(sha256, str(build), board.key) for build in self.builds)
+        return next((each for each in found if each), None)
+
+
+def _demand(wanted: Wanted, board: Board, runtimes: _Runtimes, slower: float) -> Demand:
+    manifest, options = wanted.release.manifest, wanted.options
+    rate, quality, streams = wanted.windows_per_s, manifest.quality, max(1, wanted.streams)
+    preparing = preparing_ms(manifest.input) * slower
+    return Demand(
+        pipeline=options.name,
+        model=manifest.name,
+        release=manifest.release,
+        class_=options.class_,
+        deadline_ms=options.deadline_ms,
+        windows_per_s=rate if rate is not None else streams * _nominal(wanted.release),
+        options=tuple(_option(wanted, variant, board, runtimes, preparing) for variant in manifest.variants),
+        higher_is_better=quality is None or quality.higher_is_better,
+        minimum=quality.minimum if quality else None,
+    )
+
+
+def _nominal(release: Release) -> float:
+    """Give how many windows of one stream the release means a second to have."""
+    given = release.manifest.input
+    return given.rate_hz / (given.hop or given.samples) or _RATE
+
+
+def _option(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes, preparing: float) -> Option:
+    costs, stateful = wanted.costs.get(variant.name), wanted.release.manifest.input.stateful
+    need = _predicted(costs, board, runtimes) if costs else Need(0.0, 0.0)
+    copies = 1 + max(1, wanted.streams) if stateful else 1  # one engine for each stream, and the one that was loaded first
+    tried = 2 if stateful else 1  # a trial has one stream
+    ms, mib = need.ms + preparing, need.mib * copies
+    found = runtimes.find(wanted.release, variant.name, board)
+    timed = found is not None and found.windows >= ENOUGH
+    return Option(
+        variant=variant.name,
+        engine=variant.engine,
+        quality=variant.quality,
+        ms=found.p50_ms if found and timed else ms,
+        worst_ms=_worst_ms(found) if found and timed else ms,
+        mib=found.mib * copies / tried if found and found.mib is not None else mib,
+        predicted_ms=ms,
+        predicted_mib=mib,
+        measured=timed,
+        measured_mib=found is not None and found.mib is not None,
+        refused=_refused(wanted, variant, board, runtimes),
+    )
+
+
+def _worst_ms(found: Measured) -> float:
+    return found.p95_ms if found.windows >= ENOUGH_FOR_PEAKS else found.p50_ms
+
+
+def _predicted(costs: Costs, board: Board, runtimes: _Runtimes) -> Need:
+    if costs.text:
+        text = predict_text(costs.file_bytes, costs.text, speed_of(board.profile, board.bandwidth_gbs, board.workers), _TEXT)
+        return Need(text.total_ms, text.mib)
+    return predict(costs, board.rates(_name_of(runtimes.builds)), board.bandwidth_gbs)
+
+
+def _refused(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes) -> str:
+    """Say why a variant cannot run on a board whatever else runs there; empty: it can."""
+    engine, arches = variant.engine, NEEDS[variant.engine]
+    if board.arch not in arches:
+        return f"engine: {engine} runs on {' and '.join(arches)}, and this board is {board.arch}"
+    if missing := [each for each in arches[board.arch] if each not in board.isa]:
+        return f"engine: {engine} needs {' and '.join(missing)}, which this board does not have"
+    if engine not in PARTS:
+        return f"engine: {engine} is not part of this version of edged"
+    if board.detected is not None and not runtimes.builds:
+        packages = " or ".join(package for package, _ in RUNTIMES.values())
+        return f"engine: no runtime for {engine} is installed, such as {packages}"
+    if variant.name in wanted.failed:
+        return f"load: {wanted.failed[variant.name]}"
+    return "" if variant.name in wanted.costs else "costs: neither release.json nor its file says what it takes"
+
+
+def _runtime(board: Board) -> Sequence[Build]:
+    return available() if board.detected is not None else []
+
+
+def _name_of(builds: Sequence[Build]) -> str | None:
+    return str(builds[0]) if builds else None

@@ -1,0 +1,118 @@
+"""Write GGUF files for tests: a header of any content, and tensors of zeros."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from edged.models.ggml_types import TYPES
+
+_NUMBERS = {"u8": (0, "B"), "u16": (2, "H"), "u32": (4, "I"), "i32": (5, "i"), "f32": (6, "f"), "u64": (10, "Q")}
+_KINDS = {name: kind for kind, (name, _, _) in TYPES.items()}
+
+
+def text(value: str | bytes) -> bytes:
+    """Write a string: its length, its bytes."""
+    data = value.encode() if isinstance(value, str) else value
+    return struct.pack("<Q", len(data)) + data
+
+
+def u32(value: int) -> tuple[int, bytes]:
+    """Give type and bytes of a number."""
+    return number("u32", value)
+
+
+def number(name: str, value: float) -> tuple[int, bytes]:
+    """Give type and bytes of a number of any type."""
+    kind, code = _NUMBERS[name]
+    return kind, struct.pack(f"<{code}", value)
+
+
+def flag(value: bool) -> tuple[int, bytes]:
+    """Give type and bytes of true or false."""
+    return 7, bytes([value])
+
+
+def string(value: str | bytes) -> tuple[int, bytes]:
+    """Give type and bytes of a text."""
+    return 8, text(value)
+
+
+def numbers(name: str, values: list[Any], claimed: int | None = None) -> tuple[int, bytes]:
+    """Give type and bytes of a list of numbers, which may claim another length."""
+    kind, code = _NUMBERS[name]
+    count = len(values) if claimed is None else claimed
+    return 9, struct.pack("<IQ", kind, count) + struct.pack(f"<{len(values)}{code}", *values)
+
+
+def strings(values: list[str], claimed: int | None = None) -> tuple[int, bytes]:
+    """Give type and bytes of a list of texts, which may claim another length."""
+    return 9, struct.pack("<IQ", 8, len(values) if claimed is None else claimed) + b"".join(map(text, values))
+
+
+@dataclass
+class Header:
+    """A file to be written; what is set here may be wrong on purpose. An offset of None: right behind the tensor before."""
+
+    pairs: list[tuple[str | bytes, tuple[int, bytes]]] = field(default_factory=list)
+    tensors: list[tuple[str, tuple[int, ...], str | int, int | None]] = field(default_factory=list)
+    version: int = 3
+    magic: bytes = b"GGUF"
+    pair_count: int | None = None
+    tensor_count: int | None = None
+    alignment: int = 32
+    missing: int = 0
+
+    def write(self) -> bytes:
+        """Give the bytes of the file; the last `missing` are left out."""
+        tensor_count = len(self.tensors) if self.tensor_count is None else self.tensor_count
+        pair_count = len(self.pairs) if self.pair_count is None else self.pair_count
+        out = self.magic + struct.pack("<IQQ", self.version, tensor_count, pair_count)
+        out += b"".join(text(key) + struct.pack("<I", kind) + value for key, (kind, value) in self.pairs)
+        end = 0
+        for name, shape, kind, offset in self.tensors:
+            begin = -(-end // self.alignment) * self.alignment
+            number_ = _KINDS[kind] if isinstance(kind, str) else kind
+            shown = begin if offset is None else offset
+            out += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, number_, shown)
+            end = begin + _bytes(shape, kind)
+        padding = -len(out) % self.alignment if self.tensors else 0
+        out += bytes(padding + (end if end < 1 << 24 else 0))
+        return out[: len(out) - self.missing]
+
+
+def _bytes(shape: tuple[int, ...], kind: str | int) -> int:
+    if not isinstance(kind, str):
+        return 0
+    _, values, size = TYPES[_KINDS[kind]]
+    return prod(shape) // values * size
+
+
+def tiny(**changes: Any) -> Header:
+    """Make a model of 2 layers, 4 heads over 2, 64 wide, 128 words, with an output of its own."""
+    pairs: dict[str, tuple[int, bytes] | None] = {
+        "general.architecture": string("llama"),
+        "general.alignment": u32(32),
+        "llama.block_count": u32(2),
+        "llama.context_length": u32(512),
+        "llama.embedding_length": u32(64),
+        "llama.feed_forward_length": u32(96),
+        "llama.attention.head_count": u32(4),
+        "llama.attention.head_count_kv": u32(2),
+        "llama.rope.freq_base": number("f32", 10_000),
+        "tokenizer.ggml.add_bos_token": flag(False),
+        "tokenizer.ggml.tokens": strings([f"w{i}" for i in range(128)]),
+        "tokenizer.ggml.scores": numbers("f32", [0.5] * 128),
+    }
+    pairs.update(changes)
+    tensors: list[tuple[str, tuple[int, ...], str | int, int | None]] = [("token_embd.weight", (64, 128), "Q8_0", None)]
+    for layer in range(2):
+        tensors += [
+            (f"blk.{layer}.attn_norm.weight", (64,), "F32", None),
+            (f"blk.{layer}.attn_q.weight", (64, 64), "Q4_0", None),
+            (f"blk.{layer}.ffn_up.weight", (64, 96), "Q4_0", None),
+        ]
+    tensors += [("output_norm.weight", (64,), "F32", None), ("output.weight", (64, 128), "Q8_0", None)]
+    return Header([(key, value) for key, value in pairs.items() if value is not None], tensors)
