@@ -33,9 +33,11 @@ from edged.models.manifest import load_release
 from edged.models.packed import PACKED, parse_packed
 from edged.models.source import FilesSource
 from edged.models.store import Candidate, Store, Stored
+from edged.select.terms import Option
 from edged.service import control_path, stock, trials
 from edged.service.ports import LonePorts
 from edged.service.request import Request
+from edged.service.selection import selection_of
 from edged.service.update_status import update_status
 from edged.stream.channels import check_channels
 from edged.trial import body
@@ -82,15 +84,13 @@ def test_a_trial_gets_no_more_memory_than_the_board_can_spare(tmp_path: Path, mo
 
     monkeypatch.setattr(trials, "run_trial", run)
     folder = numbered(tmp_path / "1", 1)
-    packed = parse_packed((folder / PACKED).read_bytes(), "")
-    claims = {name: msgspec.structs.replace(cost, arena_bytes=300 << 20) for name, cost in packed.costs.items()}
-    lying = msgspec.structs.replace(packed, costs=claims)
+    claim = Option(variant="float32", engine="tflite", quality=None, ms=1, worst_ms=1, mib=300, predicted_ms=1, predicted_mib=300)
     for available, limit, family in ((500, 436, BoardError), (5000, 674, PublisherError)):
         (tmp_path / "proc").mkdir(exist_ok=True)
         (tmp_path / "proc" / "meminfo").write_text(f"MemAvailable: {available << 10} kB\n")
         with pytest.raises(family) as caught:
             trials.try_release(
-                load_release(folder), lying, deadline_ms=None, running=None, clock=SystemClock(), cancelled=lambda: False, root=tmp_path
+                load_release(folder), [claim], deadline_ms=None, running=None, clock=SystemClock(), cancelled=lambda: False, root=tmp_path
             )
         assert caught.value.code == "trial-memory"
         assert abs(given.pop() - limit) <= 10
@@ -113,7 +113,7 @@ def test_odd_names_and_numbers_are_refused_and_not_a_bug(tmp_path: Path, op: str
             "rollback": control_path._rollback,
             "cancel": control_path._cancel,
         }
-        agent = Agent(store, book, LonePorts(store, SystemClock()), SystemClock())
+        agent = Agent(store, book, LonePorts(store, SystemClock(), selection_of(tmp_path, "auto", 0)), SystemClock())
         with pytest.raises(EdgedError) as caught:
             ops[op](agent, Request(op, {"model": model, "release": release}))
         assert (caught.value.family, caught.value.code) in (("operator", "no-such-model"), ("peer", "malformed-request"))

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from edged.cli.board import calibrate
 from edged.cli.main import main
+from edged.clock import SystemClock
 from edged.errors import BoardError, OperatorError
 from edged.service.install import COMMAND, SHIPPED, UNIT_FILE, WANTS, Installer, require_systemd, run_command
+from edged.service.restarts import Restarts
 from edged.service.unit import Environment, example_for
 from tests.conftest import REPO
 
@@ -282,13 +285,16 @@ def test_the_unit_waits_longer_from_failure_to_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     waits: list[float] = []
+    calibrated: list[str] = []
     monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(calibrate, "calibrate_if_needed", lambda config, _: calibrated.append(config))
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     for result in ("watchdog", "exit-code", "signal", "success", "signal"):
         monkeypatch.setenv("SERVICE_RESULT", result)
         assert main(["service", "after-end"]) == 0
         assert main(["service", "before-start"]) == 0
     assert waits == [2, 4]
+    assert calibrated == ["/etc/edged/edged.toml"]  # after the clean end alone
     said = capsys.readouterr().err.splitlines()
     assert [re.sub(r'"time":"[^"]+"', "…", line) for line in said] == [
         f'{{…,"level":"warning","event":"start-delayed","failures":{failures},"pause_s":{wait}}}' for failures, wait in ((2, 2), (3, 4))
@@ -308,8 +314,9 @@ def test_a_failure_that_cannot_be_counted_is_told(monkeypatch: pytest.MonkeyPatc
     assert "[cannot-write]" in capsys.readouterr().err
 
 
-def test_the_service_command_is_quick(tmp_path: Path) -> None:
+def test_after_a_failure_the_service_command_is_quick(tmp_path: Path) -> None:
     """It runs at each start of the service, on a board that may be in trouble."""
+    Restarts(tmp_path, SystemClock()).ended("signal")
     program = (
         "import sys; from edged.cli.main import main; main(['service', 'before-start']);"
         "print([name for name in ('numpy', 'paho', 'structlog', 'msgspec') if name in sys.modules])"

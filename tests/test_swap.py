@@ -54,7 +54,7 @@ def fresh(release: Path, decoder: dict[str, Any], **options: Any) -> Lane:
 
 
 def load(release: Path, prefer: str = RUNTIME, only: str | None = None) -> Inference:
-    return load_best(load_release(release), partial(open_engine, prefer=prefer), only)[0]
+    return load_best(load_release(release), partial(open_engine, prefer=prefer), None if only is None else [only])[0]
 
 
 def swap(lane: Lane, release: Path, **options: Any) -> Change:

@@ -15,7 +15,7 @@ import pytest
 from edged.clock import SystemClock
 from edged.engines.choose import RUNTIMES
 from edged.errors import EdgedError, PublisherError
-from edged.fleet.trial import Limits, Measured, TrialReport, TrialRequest, run_trial
+from edged.fleet.trial import Limits, Measured, Predicted, TrialReport, TrialRequest, run_trial
 from edged.models.manifest import load_release
 from tests import hostile
 from tests.daemon import HAR
@@ -83,8 +83,9 @@ def nothing_is_left() -> Iterator[None]:
 @pytest.mark.parametrize("runtime", RUNTIME)
 def test_a_sound_release_is_measured_and_compared(runtime: str) -> None:
     running = Measured(p50_ms=1e-9, p95_ms=1.0, windows=100)
-    report = tried(HAR, runtimes=[runtime], deadline_ms=1e6, predicted_mib=1e-6, running=running)
-    assert (report.variant, report.goldens, report.passed_over) == (load_release(HAR).manifest.variants[0].name, 15, {})
+    name = load_release(HAR).manifest.variants[0].name
+    report = tried(HAR, runtimes=[runtime], deadline_ms=1e6, predicted={name: Predicted(ms=1e-9, mib=1e-6)}, running=running)
+    assert (report.variant, report.goldens, report.passed_over) == (name, 15, {})
     assert report.engine.startswith(RUNTIMES[runtime][0])
     assert 0 < report.p50_ms <= report.p95_ms
     assert report.load_ms > 0
@@ -94,6 +95,8 @@ def test_a_sound_release_is_measured_and_compared(runtime: str) -> None:
     assert report.p50_ratio > 1
     assert report.pss_ratio is not None
     assert report.pss_ratio > 1
+    assert report.predicted_ratio is not None
+    assert report.predicted_ratio > 1
 
 
 def test_what_the_board_knows_nothing_of_is_not_compared(tmp_path: Path) -> None:

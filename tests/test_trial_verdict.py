@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edged.errors import BoardError, BugError, EdgedError, PublisherError
-from edged.fleet.trial_words import At, Confined, Done, Failed, Limits, Measured, PassedOver, TrialRequest
+from edged.fleet.trial_words import At, Confined, Done, Failed, Limits, Measured, PassedOver, Predicted, TrialRequest
 from edged.fleet.verdict import End, Ended, Said, judge, runtime_to_blame
 
 LIMITS = Limits(memory_mib=64, cpu_s=10, wall_s=30.0)
@@ -67,10 +67,10 @@ def test_a_row_of_the_table(heard: Said, ended: Ended, family: type[EdgedError],
 
 def test_success_gives_a_report_with_ratios() -> None:
     heard = said(AT, CONFINED, PassedOver("fp16", "model-not-loadable", "torn"), DONE)
-    wanted = request(deadline_ms=4.0, predicted_mib=10.0, running=Measured(1.0, 2.0, 50))
+    wanted = request(deadline_ms=4.0, predicted={"int8": Predicted(ms=4.0, mib=10.0)}, running=Measured(1.0, 2.0, 50))
     report = judge(wanted, LIMITS, heard, Ended(End.ITSELF, 0))
     assert (report.variant, report.p95_ms, report.goldens) == ("int8", 4.0, 15)
-    assert (report.pss_ratio, report.p50_ratio) == (1.2, 2.0)
+    assert (report.pss_ratio, report.predicted_ratio, report.p50_ratio) == (1.2, 0.5, 2.0)
     assert report.not_confined == ["landlock: not implemented"]
     assert report.passed_over == {"fp16": "model-not-loadable: torn"}
     assert msgspec.json.decode(msgspec.json.encode(report), type=type(report)) == report

@@ -127,7 +127,7 @@ def test_a_swap_under_readings_loses_none_and_makes_no_result_twice(daemon: Daem
 
 def test_without_memory_for_both_releases_messages_wait_for_the_new_one(make_daemon: MakeDaemon, broker: Mosquitto, tmp_path: Path) -> None:
     daemon = make_daemon(CONFIG, broker.port)
-    daemon.environ["EDGED__DEVICE__MEMORY_BUDGET_MIB"] = "10"  # the daemon alone takes more
+    daemon.module = "tests.narrow"
     daemon.start()
     with Peer(broker.port, daemon.out("moves")) as peer:
         sensor = Sensor(peer, daemon)

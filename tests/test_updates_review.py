@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from edged.board.sensors import Sensors
 from edged.clock import NS, VirtualClock
 from edged.config import schema
 from edged.engines.choose import open_engine
@@ -33,6 +34,7 @@ from edged.service.health import Conditions
 from edged.service.judge import Judge
 from edged.service.parts import Lane, Parts
 from edged.service.progress import is_stuck
+from edged.service.selection import selection_of
 from edged.service.serving import Serving
 from edged.stream.build import Around, build_pipeline
 from edged.stream.pipeline import Sink
@@ -394,10 +396,14 @@ class Unlucky:
         self.config = schema.Config(pipelines=[])
 
 
+def control_path_of(loaded: Any, clock: VirtualClock) -> ControlPath:
+    return ControlPath(loaded, clock, selection_of(loaded.state_dir, "auto", 0), Sensors(loaded.state_dir))
+
+
 def test_a_bug_in_a_step_is_told_and_the_next_step_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = VirtualClock(START_NS)
     loaded: Any = Unlucky(tmp_path)
-    updates = ControlPath(loaded, clock)
+    updates = control_path_of(loaded, clock)
     assert updates.agent is not None
     steps, told = [], threading.Event()
 
@@ -420,7 +426,7 @@ def test_a_bug_in_a_step_is_told_and_the_next_step_is_taken(tmp_path: Path, monk
 
 def test_a_stop_while_the_fleet_thread_is_held_up_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: Any = Unlucky(tmp_path)
-    updates = ControlPath(loaded, VirtualClock(START_NS))
+    updates = control_path_of(loaded, VirtualClock(START_NS))
     assert updates.agent is not None
     held, go_on = threading.Event(), threading.Event()
 
@@ -482,7 +488,7 @@ def test_the_first_release_of_all_that_is_undone_is_followed_by_a_better_one(
 
 def test_a_variant_that_did_not_load_is_told_until_another_release_serves(lanes: Lanes) -> None:
     conditions = Conditions(lanes.clock)
-    updates: Any = SimpleNamespace(fault=None, bug=None, bad_lines=0, stale={})
+    updates: Any = SimpleNamespace(fault=None, bug=None, bad_lines=0, stale={}, stuck="")
     judge_ = Judge(lanes.parts, conditions, updates)
     assert lanes.parts.around is not None
     lanes.parts.around.not_loaded[("lane0", "int8")] = PublisherError("model-not-loadable", "it does not load", "pack it again")
@@ -559,7 +565,7 @@ def test_a_failure_is_forgotten_when_the_pipelines_that_it_was_about_change(
     daemon = make_daemon(har("moves") + "deadline_ms = 0.000001\n", broker.port).start()
     folder = numbered(tmp_path / "har1", 1)
     install(daemon, folder)
-    assert until_state(daemon, "rejected", 1)["code"] == "too-slow"
+    assert until_state(daemon, "rejected", 1)["code"] == "does-not-fit"
     assert daemon.stop() == 0
     daemon.file.write_text(daemon.file.read_text().replace("0.000001", "500"))
     daemon.start()

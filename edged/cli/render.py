@@ -29,6 +29,8 @@ def render(snapshot: Snapshot, width: int = MAX_WIDTH, colour: bool = False) -> 
     """Write the screen in lines of at most `width` columns (20 at least), each ended by a newline."""
     width = max(width, 20)
     lines = [*_head(snapshot, width, colour), *_ways_out(snapshot, width, colour)]
+    for note in snapshot.board.notes:
+        lines += wrap_words(fit(clean(note), _LONGEST_TEXT), width, "· ")
     for condition in snapshot.health:
         lines += _condition(condition, width, colour)
     for update in snapshot.updates:
@@ -149,6 +151,15 @@ def _reasons(counts: dict[str, int]) -> str:
     return ", ".join(f"{count(n)} {clean(reason)}" for reason, n in most if n)
 
 
+def _predictions(s: Snapshot) -> str:
+    """Say how far predictions are off, in the middle over all pipelines; nothing where nothing was measured."""
+    texts = []
+    for of in ("time", "memory"):
+        errors = sorted(abs(found[of]) for pipeline in s.pipelines if of in (found := pipeline.cost.errors()))
+        texts += [f"{of} {errors[len(errors) // 2]:.0%} off"] if errors else []
+    return f"predictions: {', '.join(texts)}" if texts else ""
+
+
 def _foot(s: Snapshot, width: int) -> list[str]:
-    parts = [f"edged {clean(s.version)}" if s.version else "", f"process {s.pid}" if s.pid else "", clean(s.config)]
+    parts = [_predictions(s), f"edged {clean(s.version)}" if s.version else "", f"process {s.pid}" if s.pid else "", clean(s.config)]
     return wrap([part for part in parts if part], " · ", width)

@@ -88,18 +88,41 @@ def _installer(as_root: str, root: str | None, dry: bool) -> Installer:
 
 @command.command("before-start", hidden=True)
 def before_start() -> None:
-    """Wait, where failures came in a row: the unit runs this before each start."""
+    """Wait, where failures came in a row; else calibrate, where it is needed. The unit runs this before each start."""
     from time import sleep
 
     restarts = _restarts()
+    if not restarts.failures:  # after one the next start is to be quick
+        _calibrate()
     if pause_s := restarts.pause_s:
-        import msgspec
-
-        from edged.clock import SystemClock, iso
-
-        line = {"level": "warning", "event": "start-delayed", "failures": restarts.failures, "pause_s": pause_s}
-        click.echo(msgspec.json.encode({"time": iso(SystemClock.wall()), **line}), err=True)  # as the daemon's own log
+        _log("warning", "start-delayed", failures=restarts.failures, pause_s=pause_s)
         sleep(pause_s)
+
+
+def _calibrate() -> None:
+    """Calibrate where it is needed, and say so as the daemon would; a board that cannot be measured starts all the same."""
+    from pathlib import Path
+
+    from edged.cli.board.calibrate import calibrate_if_needed
+    from edged.config.defaults import SYSTEM_CONFIG
+    from edged.errors import EdgedError
+
+    try:
+        found = calibrate_if_needed(str(Path("/") / SYSTEM_CONFIG), lambda _: None)
+    except EdgedError as error:
+        _log("warning", "not-calibrated", code=error.code, text=error.text, hint=error.hint)
+        return
+    if found is not None:
+        _log("info", "calibrated", runtimes=list(found.calibration.rates), failed=found.failed, disturbed=found.calibration.disturbed)
+
+
+def _log(level: str, event: str, **about: object) -> None:
+    """Write a line as the daemon's own log has them."""
+    import msgspec
+
+    from edged.clock import SystemClock, iso
+
+    click.echo(msgspec.json.encode({"time": iso(SystemClock.wall()), "level": level, "event": event, **about}), err=True)
 
 
 @command.command("after-end", hidden=True)

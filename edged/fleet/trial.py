@@ -22,10 +22,10 @@ import msgspec
 from edged.clock import NS, Clock
 from edged.engines.choose import RUNTIMES, available
 from edged.errors import BoardError, Cancelled
-from edged.fleet.trial_words import Limits, Measured, Order, TrialReport, TrialRequest
+from edged.fleet.trial_words import Limits, Measured, Order, Predicted, TrialReport, TrialRequest
 from edged.fleet.verdict import End, Ended, Said, judge, runtime_to_blame, signal_name
 
-__all__ = ["Limits", "Measured", "TrialReport", "TrialRequest", "run_trial"]
+__all__ = ["Limits", "Measured", "Predicted", "TrialReport", "TrialRequest", "run_trial"]
 
 _PROGRAM = ("-m", "edged.trial")
 _POLL_S = 0.02  # how often memory and time are looked at; a quick model fills some 50 MiB meanwhile

@@ -33,12 +33,19 @@ class Limits(Struct, frozen=True):
     wall_s: float = 120.0
 
 
+class Predicted(Struct, frozen=True):
+    """What a variant was expected to take: milliseconds for a window, MiB."""
+
+    ms: float
+    mib: float
+
+
 class TrialRequest(Struct, frozen=True, kw_only=True):
     """What is to be tried.
 
     `manifest` is the path of model.toml, `files` says where each file that it names lies.
-    `variants` are tried in this order. `deadline_ms` is that of the pipeline, `predicted_mib`
-    what the model was expected to take. `runtimes` as in `engines.choose.RUNTIMES`; empty: those installed here.
+    `variants` are tried in this order. `deadline_ms` is that of the pipeline, `predicted`
+    is by variant. `runtimes` as in `engines.choose.RUNTIMES`; empty: those installed here.
     """
 
     name: str
@@ -47,7 +54,7 @@ class TrialRequest(Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     variants: Sequence[str]
     deadline_ms: float | None = None
-    predicted_mib: float | None = None
+    predicted: dict[str, Predicted] = {}
     running: Measured | None = None
     runtimes: Sequence[str] = ()
 
@@ -114,7 +121,7 @@ class TrialReport(Struct, frozen=True, kw_only=True):
 
     Times are of one window through preprocessing, model and task, on one processor that nobody
     else uses. `pss_mib` is what loading and running added to the process; `pss_ratio` compares it
-    with the prediction, `p50_ratio` the time with that of the running release (0.5: twice as fast).
+    with the prediction, `predicted_ratio` the time; `p50_ratio` the time with that of the running release (0.5: twice as fast).
     `passed_over` says of variants and runtimes why not they: `code: text`.
     """
 
@@ -129,6 +136,8 @@ class TrialReport(Struct, frozen=True, kw_only=True):
     deadline_ms: float | None
     predicted_mib: float | None
     pss_ratio: float | None
+    predicted_ms: float | None
+    predicted_ratio: float | None
     running_p50_ms: float | None
     p50_ratio: float | None
     confined: list[str]

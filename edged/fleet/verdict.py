@@ -205,6 +205,7 @@ _RULES: list[tuple[Callable[[_Case], bool], Callable[[_Case], EdgedError]]] = [
 
 def _report(request: TrialRequest, said: Said, done: Done) -> TrialReport:
     running = request.running.p50_ms if request.running else None
+    predicted = request.predicted.get(done.variant)
     return TrialReport(
         variant=_clean(done.variant),
         engine=_clean(done.engine),
@@ -215,8 +216,10 @@ def _report(request: TrialRequest, said: Said, done: Done) -> TrialReport:
         windows=done.windows,
         goldens=done.goldens,
         deadline_ms=request.deadline_ms,
-        predicted_mib=request.predicted_mib,
-        pss_ratio=_ratio(done.pss_mib, request.predicted_mib),
+        predicted_mib=predicted.mib if predicted else None,
+        pss_ratio=_ratio(done.pss_mib, predicted.mib if predicted else None),
+        predicted_ms=predicted.ms if predicted else None,
+        predicted_ratio=_ratio(done.p50_ms, predicted.ms if predicted else None),
         running_p50_ms=running,
         p50_ratio=_ratio(done.p50_ms, running),
         confined=said.confined.confined if said.confined else [],

@@ -1,4 +1,4 @@
-"""Tell what begins and ends: conditions of health and steps of updates, in the log and as events for the fleet."""
+"""Tell what begins and ends: conditions of health, steps of updates and changes of variants, in the log and as events for the fleet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 import structlog
 
 from edged.models.entries import Moved
+from edged.service.adapting import Varied
 from edged.service.events import Events
 from edged.service.health import Conditions
 from edged.service.snapshot import ERROR, WARNING
@@ -44,3 +45,13 @@ class Chronicle:
             why = {"code": step.why.code, "text": step.why.text, "hint": step.why.hint} if step.why.code else {}
             (_log.warning if why else _log.info)("update", **about, **why)
             self._events.tell("update", {**about, **why})
+
+    def tell_variants(self, varied: deque[Varied]) -> None:
+        """Tell of pipelines that went over to another variant, or could not, and forget it."""
+        while varied:
+            each = varied.popleft()
+            about = {"pipeline": each.pipeline, "model": each.model, "release": each.release, "from": each.before, "to": each.after}
+            why = {"cause": each.cause, "text": each.text}
+            failed = {"code": each.error.code, "error": each.error.text, "hint": each.error.hint} if each.error else {}
+            (_log.warning if failed else _log.info)("variant", **about, **why, **failed)
+            self._events.tell("variant", {**about, **why, **failed})

@@ -14,11 +14,13 @@ from typing import Annotated, Any, BinaryIO
 
 from msgspec import Meta
 
+from edged.board.sensors import Felt, Sensors
 from edged.clock import Clock
 from edged.config.load import Loaded
 from edged.config.schema import NAME, NAME_WORDS
 from edged.errors import BoardError, BugError, EdgedError, OperatorError, PeerError
 from edged.fleet.agent import Agent
+from edged.fleet.machine import CONFIRM
 from edged.models.book import Book, read_ledger
 from edged.models.claim import Claim
 from edged.models.entries import Entry, Held, Moved, Policy
@@ -26,9 +28,14 @@ from edged.models.schema import MAX_RELEASE
 from edged.models.section import regular_size
 from edged.models.source import FilesSource, PackSource, Source
 from edged.models.store import Store
+from edged.select.adapt import LOOK_S
+from edged.select.terms import Option
+from edged.service.adapting import Adapting, Varied
 from edged.service.parts import Parts
 from edged.service.ports import DaemonPorts
 from edged.service.request import Request
+from edged.service.selection import Selection
+from edged.service.serving import Serving
 from edged.service.snapshot import UpdateStatus
 from edged.service.update_status import statuses
 
@@ -42,16 +49,21 @@ Number = Annotated[int, Meta(ge=1, le=MAX_RELEASE)]
 class ControlPath:
     """What a daemon has of the control path. `moved` collects transitions until somebody tells them."""
 
-    def __init__(self, loaded: Loaded, clock: Clock) -> None:
+    def __init__(self, loaded: Loaded, clock: Clock, selection: Selection, sensors: Sensors) -> None:
         """Take the store, and decide on what the last run left under way; before anything is loaded."""
         self.fault: EdgedError | None = None
         self.agent: Agent | None = None
         self.bug: EdgedError | None = None  # that the last step of its thread ended with
+        self._adapting_bug: EdgedError | None = None  # that the last look at the board ended with
         self.moved: deque[Moved] = deque(maxlen=1000)
         self._clock = clock
         self._loaded = loaded
         self._store = Store(loaded.state_dir)
-        self._ports = DaemonPorts(self._store, clock, loaded)
+        self._selection = selection
+        self._sensors = sensors
+        self._ports = DaemonPorts(self._store, clock, selection, loaded)
+        self._wake = threading.Event()  # where there is no agent to be woken by
+        self.adapting: Adapting | None = None
         self._claim: Claim | None = None
         self._book: Book | None = None
         self._ending = False
@@ -75,6 +87,26 @@ class ControlPath:
         return self._book.bad_lines if self._book else 0
 
     @property
+    def varied(self) -> deque[Varied]:
+        """Give the changes of variants that nobody has told of yet."""
+        return self.adapting.varied if self.adapting is not None else deque()
+
+    @property
+    def felt(self) -> Felt | None:
+        """Give the last look at the board's sensors."""
+        return self.adapting.felt if self.adapting is not None else None
+
+    @property
+    def costs(self) -> dict[str, Option]:
+        """Give what is known of the variants that run, by pipeline."""
+        return self.adapting.costs if self.adapting is not None else {}
+
+    @property
+    def stuck(self) -> str:
+        """Say which pressure on the board no smaller variant relieves; empty: none."""
+        return self.adapting.stuck if self.adapting is not None else ""
+
+    @property
     def stale(self) -> dict[str, str]:
         """Name the models whose pipelines could not go back to the active release yet, with what went wrong."""
         return dict(self.agent.updates.stale) if self.agent else {}
@@ -82,21 +114,25 @@ class ControlPath:
     @property
     def alive(self) -> bool:
         """Say whether its thread runs, where it should."""
-        return self.agent is None or self._ending or self._thread.is_alive()
+        return self._ending or self._thread.is_alive()
 
     def start(self, parts: Parts) -> None:
         """Begin to work, with these pipelines."""
-        self._ports.bind(parts)
-        if self.agent is not None:
-            self._thread.start()
+        serving = Serving(parts, self._loaded.config.device.memory_budget_mib)
+        self._ports.bind(serving, self._adapt)
+        self.adapting = Adapting(parts, serving, self._selection, self._sensors)
+        self._thread.start()
 
     def stop(self) -> None:
         """Come to rest, within STOP_S seconds; what was under way goes on at the next start."""
         self._ending = True
+        self._wake.set()
         if self.agent is not None:
             self.agent.updates.interrupt()
         if self._thread.ident is not None:
             self._thread.join(STOP_S)
+        if self.adapting is not None and not self._thread.is_alive():
+            self.adapting.keep()
 
     def end(self, clean: bool) -> None:
         """Let the store go; `clean` says that the daemon ends as it should, also where its thread is still held up."""
@@ -152,15 +188,34 @@ class ControlPath:
             self.moved.append(entry)
 
     def _run(self) -> None:
-        assert self.agent is not None
-        updates = self.agent.updates
+        changed = self.agent.updates.changed if self.agent is not None else self._wake
         while not self._ending:
             try:
-                pause, self.bug = updates.step(), None
+                pause = self._step()
             except Exception as error:  # the pipelines serve on, and the next step may go well
                 self.bug, pause = BugError.of("updates-bug", error), AFTER_BUG_S
+            else:
+                self.bug = self._adapting_bug
             if pause:
-                updates.changed.wait(pause)
+                changed.wait(pause)
+
+    def _step(self) -> float:
+        """Do the next thing of updates, then look at the board; give the seconds until there may be more to do."""
+        pause = self.agent.updates.step() if self.agent is not None else LOOK_S
+        if not self._ending:
+            self._adapt()
+        return pause
+
+    def _adapt(self) -> None:
+        """Look at the board, where it is time to. A release that is watched is left alone: another variant would begin its watch anew."""
+        assert self.adapting is not None
+        watched = {job.model for job in self.agent.updates.jobs() if job.state == CONFIRM} if self.agent is not None else set()
+        try:
+            looked = self.adapting.step(watched, lambda: self._ending)
+        except Exception as error:  # updates go on
+            self._adapting_bug = BugError.of("adapting-bug", error)
+        else:
+            self._adapting_bug = None if looked else self._adapting_bug
 
 
 def _install(agent: Agent, request: Request) -> dict[str, Any]:

@@ -17,14 +17,15 @@ import os
 import random
 import signal
 import sys
-import time
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import structlog
 
+from edged.board.detect import board_name
+from edged.board.sensors import Sensors
 from edged.clock import NS, Clock
-from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import available
 from edged.models.store import Store
@@ -34,19 +35,19 @@ from edged.service.chronicle import Chronicle
 from edged.service.control import ControlServer, Op
 from edged.service.control_path import ControlPath
 from edged.service.delivery import Delivery
-from edged.service.ending import close, forget_unacknowledged, has_work, is_done, unwritten
+from edged.service.ending import is_done, stop_lanes, unwritten
 from edged.service.events import Events
 from edged.service.headline import headline
 from edged.service.health import Conditions
 from edged.service.inventory import Inventory
 from edged.service.judge import Judge
-from edged.service.machine import board_name
 from edged.service.notify import Notify
 from edged.service.parts import MAIN, Hooks, Parts
 from edged.service.presence import Presence, birth_of, count_start
 from edged.service.progress import hindrance
 from edged.service.rejects import RejectSampler
 from edged.service.report import Life, pipeline_status, snapshot
+from edged.service.selection import selection_of
 from edged.service.snapshot import ERROR, INFO, WARNING, Snapshot
 from edged.service.stock import take_stock
 from edged.service.unfinished import Unfinished
@@ -56,10 +57,7 @@ if TYPE_CHECKING:
     from edged.service.metrics_server import MetricsServer
 
 TICK_S = 0.5
-WORKERS_STOP_S = 5.0
 STATUS_EVERY_NS = 10 * NS
-LAST_STEP_S = 2.0
-DRAIN_S = 0.01
 
 _log = structlog.get_logger()
 
@@ -67,18 +65,19 @@ _log = structlog.get_logger()
 class Daemon:
     """One run of the daemon."""
 
-    def __init__(self, loaded: Loaded, clock: Clock, rng: random.Random) -> None:
-        """Build all parts; raises what makes a start impossible."""
+    def __init__(self, loaded: Loaded, clock: Clock, rng: random.Random, root: Path = Path("/")) -> None:
+        """Build all parts; raises what makes a start impossible. `root` is where the files lie by which the board shows itself."""
         config = loaded.config
         self._clock = clock
         self._life = Life(clock.wall(), clock.mono())
         self._conditions = Conditions(clock)
+        selection = selection_of(loaded.state_dir, config.device.profile, config.device.memory_budget_mib, root)
         topics = DeviceTopics(config.device.fleet, loaded.device_id)
         starts, kept = count_start(loaded.state_dir, clock)
         if not kept:
             self._conditions.set("state-dir-not-writable", ERROR, f"cannot write in {loaded.state_dir}", hint="check its owner and mode")
         engines = [str(build) for build in available()]
-        birth = birth_of(engines, board_name(), config.device.profile, [pipeline.name for pipeline in config.pipelines])
+        birth = birth_of(engines, board_name(root), selection.board.profile.name, [pipeline.name for pipeline in config.pipelines])
         self._presence = Presence(topics, starts, clock, birth)
         self._events = Events(topics, clock, self._publish)
         self._notify = Notify.from_environment(os.environ)
@@ -92,10 +91,12 @@ class Daemon:
         ops: dict[str, Op] = {"status": lambda _: self.snapshot()}
         self._control = ControlServer(loaded.socket, ops, clock)
         try:
-            self._updates = ControlPath(loaded, clock)
+            self._updates = ControlPath(loaded, clock, selection, Sensors(root, clock=clock))
             ops.update(self._updates.ops())
             ops["models"] = lambda _: self._stock()
-            self._parts = wire(loaded, clock, rng, Hooks(self._presence.will, self._announce, RejectSampler(self._events, clock)))
+            ops["why"] = lambda _: selection.why()
+            hooks = Hooks(self._presence.will, self._announce, RejectSampler(self._events, clock))
+            self._parts = wire(loaded, clock, rng, hooks, selection)
             if config.metrics.listen:
                 from edged.service.metrics_server import MetricsServer  # costs 7 MiB that few boards spend
 
@@ -217,6 +218,7 @@ class Daemon:
         """Judge how everything is; tell what is new and what is over."""
         self._judge.look()
         self._chronicle.tell_updates(self.updates.moved)
+        self._chronicle.tell_variants(self.updates.varied)
         self._chronicle.tell_health()
 
     def _finished(self) -> bool:
@@ -230,7 +232,7 @@ class Daemon:
             self._life.state = "stopping"  # from here on a signal forces
             self._notify.stopping()
             self.updates.stop()
-            stopped = self._stop_lanes()
+            stopped = stop_lanes(parts, self._clock)
             self._publish_last()
             lost = self._delivery.stop()
             self._hand_over(stopped)
@@ -249,27 +251,6 @@ class Daemon:
         fault = self._unfinished.hand_over(worked_off)
         if fault:
             _log.warning("windows-not-kept", text=fault)
-
-    def _stop_lanes(self) -> bool:
-        """Stop sources and workers; say whether everything was worked off.
-
-        A pipeline that feeds on another stays open until that one has nothing left.
-        """
-        end = self._clock.mono() + int(WORKERS_STOP_S * NS)
-        first = [lane for lane in self.parts.lanes if not isinstance(lane.options.source, schema.PipelineSource)]
-        close(first)
-        while len(first) < len(self.parts.lanes) and self._at_work() and self._clock.mono() < end:
-            time.sleep(DRAIN_S)
-        close(self.parts.lanes)
-        stopped = [worker.stop(max(0.0, (end - self._clock.mono()) / NS)) for worker in self.parts.workers]
-        if not all(stopped):
-            forget_unacknowledged(self.parts.lanes)
-            stopped = [worker.stop(LAST_STEP_S) for worker in self.parts.workers]
-        return all(stopped)
-
-    def _at_work(self) -> bool:
-        lanes = self.parts.lanes
-        return any(has_work(lane) for _ in lanes for lane in lanes)  # see `_finished`
 
     def _say_stopped(self, workers: bool, lost: int) -> None:
         if lost or not workers:

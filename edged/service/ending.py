@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 
+from edged.clock import NS, Clock
 from edged.config import schema
-from edged.service.parts import Lane
+from edged.service.parts import Lane, Parts
+
+WORKERS_STOP_S = 5.0
+_LAST_STEP_S = 2.0
+_DRAIN_S = 0.01
 
 
 def is_done(lane: Lane) -> bool:
@@ -46,3 +52,25 @@ def forget_unacknowledged(lanes: list[Lane]) -> None:
     for lane in lanes:
         if lane.pipeline is not None:
             lane.pipeline.inbox.forget_before(sys.maxsize)
+
+
+def stop_lanes(parts: Parts, clock: Clock) -> bool:
+    """Stop sources and workers; say whether everything was worked off.
+
+    A pipeline that feeds on another stays open until that one has nothing left.
+    """
+    end, lanes = clock.mono() + int(WORKERS_STOP_S * NS), parts.lanes
+    first = [lane for lane in lanes if not isinstance(lane.options.source, schema.PipelineSource)]
+    close(first)
+    while len(first) < len(lanes) and _at_work(lanes) and clock.mono() < end:
+        time.sleep(_DRAIN_S)
+    close(lanes)
+    stopped = [worker.stop(max(0.0, (end - clock.mono()) / NS)) for worker in parts.workers]
+    if not all(stopped):
+        forget_unacknowledged(lanes)
+        stopped = [worker.stop(_LAST_STEP_S) for worker in parts.workers]
+    return all(stopped)
+
+
+def _at_work(lanes: list[Lane]) -> bool:
+    return any(has_work(lane) for _ in lanes for lane in lanes)  # again and again: results may go down a chain between two looks

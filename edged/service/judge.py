@@ -18,6 +18,7 @@ _ERROR_NS = 60 * NS  # an error of a pipeline is over when no batch met one for 
 _MINUTES = 60
 SPOOL = "spool"
 STORE = "models"
+BOARD = "board"
 
 
 class LastHour:
@@ -62,6 +63,7 @@ class Judge:
             self._lane(lane)
         self._spool()
         self._control_path()
+        self._choice()
         if self._parts.around:
             self._variants(self._parts.around.not_loaded.copy())
 
@@ -72,6 +74,17 @@ class Judge:
         for (pipeline, variant), error in not_loaded.items():
             self._note("variant-not-loaded", f"{pipeline}/{variant}", WARNING, f"variant {variant} does not load: {error.text}", error.hint)
         self._not_loaded = set(not_loaded)
+
+    def _choice(self) -> None:
+        """Tell of pipelines whose variant misses a goal, and of pressure that no smaller variant relieves."""
+        late = dict(self._parts.selection.late) if self._parts.selection else {}
+        for name in (lane.options.name for lane in self._parts.lanes):
+            hint = "it may be late, or fall behind; `edged why` shows all variants, `edged board calibrate` measures this board"
+            self._hold("variant-too-slow", name, WARNING, name in late, late.get(name, ""), hint)
+        stuck = self._updates.stuck
+        self._hold(
+            "board-under-pressure", BOARD, WARNING, bool(stuck), stuck, "give this board less to do, cool it, or stop other programs"
+        )
 
     def _control_path(self) -> None:
         updates, fault = self._updates, self._updates.fault

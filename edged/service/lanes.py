@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,29 +35,39 @@ def release_of(options: schema.Pipeline, state_dir: Path) -> Release:
     return active_release(state_dir, options.model)
 
 
+def find(lane: Lane, state_dir: Path) -> None:
+    """Find the release that a lane is to run; where that fails, the lane says why."""
+    with _failing(lane):
+        lane.release = release_of(lane.options, state_dir)
+
+
 def fill(lane: Lane, parts: Parts) -> None:
-    """Build a lane's pipeline on the release it finds; where that fails, the lane says why."""
+    """Build a lane's pipeline on the release that was found for it; where that fails, the lane says why."""
     assert parts.around is not None
+    if lane.release is None:
+        return
     worker = min(parts.workers, key=lambda each: each.load)
-    try:
-        lane.release = release_of(lane.options, parts.loaded.state_dir)
+    with _failing(lane):
         around = parts.around
         if not lane.options.model_dir:
             around = replace(around, open_engine=opener(around.open_engine, lane.release, parts.loaded.state_dir))
         lane.pipeline = build_pipeline(lane.options, lane.release, _sinks(lane, parts), worker.wake, around)
+        now = parts.clock.mono()
+        lane.rates = RateMeter(now), RateMeter(now)
+        worker.add(lane.pipeline)
+
+
+@contextmanager
+def _failing(lane: Lane) -> Iterator[None]:
+    try:
+        yield
     except ReleaseFaults as error:
         more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
         lane.error = PublisherError(error.code, f"{error.faults[0]}{more}", "`edged check` lists every fault")
-        return
     except EdgedError as error:
         lane.error = error
-        return
     except Exception as error:
         lane.error = BugError.of("pipeline-bug", error)
-        return
-    now = parts.clock.mono()
-    lane.rates = RateMeter(now), RateMeter(now)
-    worker.add(lane.pipeline)
 
 
 def begin(lane: Lane, parts: Parts) -> None:

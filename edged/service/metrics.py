@@ -63,6 +63,8 @@ def _pipelines(s: Snapshot) -> Iterator[Family]:
     yield "latency_seconds", "summary", "Message in to result out, of late.", [s for label, p in each for s in _quantiles(label, p)]
     yield "queue_messages", "gauge", "Messages waiting for the pipeline.", [(label, p.queue) for label, p in each]
     yield "streams", "gauge", "Stream keys held.", [(label, p.streams) for label, p in each]
+    errors = [(label | {"variant": p.variant, "of": of}, error) for label, p in each for of, error in p.cost.errors().items()]
+    yield "prediction_error_ratio", "gauge", "Predicted by measured cost of a window, less 1.", errors
     ages = [(label, p.last_result.age_s) for label, p in each if p.last_result]
     yield "last_result_age_seconds", "gauge", "Age of the newest result.", ages
 

@@ -17,6 +17,7 @@ from edged.mqtt.topics import DeviceTopics
 from edged.records import Rejected
 from edged.service.delivery import Delivery
 from edged.service.embedded import EmbeddedBroker
+from edged.service.selection import Selection
 from edged.stream.build import Around
 from edged.stream.pipeline import Pipeline
 from edged.stream.sources.mqtt import MqttInput
@@ -53,6 +54,7 @@ class Parts:
     workers: list[Worker] = field(default_factory=list)
     brokers: list[EmbeddedBroker] = field(default_factory=list)
     around: Around | None = None
+    selection: Selection | None = None
     delivery: Delivery | None = None
 
     def end_brokers(self) -> None:

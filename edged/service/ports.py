@@ -7,36 +7,39 @@ from typing import Any
 
 from edged import __version__
 from edged.clock import Clock
+from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import available
 from edged.errors import BoardError
 from edged.fleet.confirm import Watched
+from edged.fleet.trial import Measured
 from edged.models.book import read_ledger
 from edged.models.manifest import Manifest, Release
 from edged.models.packed import Packed
 from edged.models.store import Store
-from edged.service.footprint import check_fits, tried_mib
-from edged.service.parts import Parts
+from edged.select.terms import Option
 from edged.service.rehearsal import rehearse
+from edged.service.selection import Selection
 from edged.service.serving import Serving
 from edged.service.trials import try_release
 from edged.stream.channels import check_channels
 
 Cancelled = Callable[[], bool]
 
+NO_DEADLINE_MS = 1e9
+
 
 class LonePorts:
     """A board on which no daemon runs; see `fleet.ports.Ports`."""
 
-    def __init__(self, store: Store, clock: Clock, profile: str = "auto", budget_mib: int = 0) -> None:
+    def __init__(self, store: Store, clock: Clock, selection: Selection) -> None:
         self._store = store
         self._clock = clock
-        self._profile = profile
-        self._budget_mib = budget_mib
+        self._selection = selection
 
     def inputs(self) -> str:
-        """Name engine builds, profile, budget, and our own version."""
-        return "\n".join([__version__, self._profile, str(self._budget_mib), *map(str, available())])
+        """Name engine builds, what the board has, and our own version."""
+        return "\n".join([__version__, self._selection.basis, *map(str, available())])
 
     def wants(self, model: str) -> bool:
         """Say no."""
@@ -47,7 +50,7 @@ class LonePorts:
         if not available():
             hint = "pip install ai-edge-litert"
             raise BoardError("engine-missing", f"nothing here runs {manifest.name} {manifest.release}: no runtime is installed", hint)
-        check_fits(packed, self._budget_mib)
+        self._fitting(self._store.planned(manifest, packed), packed)
 
     def watched(self, model: str) -> Watched:
         """Give nothing."""
@@ -55,8 +58,7 @@ class LonePorts:
 
     def trial(self, release: Release, cancelled: Cancelled) -> dict[str, Any]:
         """Run it in a child process."""
-        packed = self._store.packed(release.manifest.name, release.manifest.release)
-        return try_release(release, packed, deadline_ms=None, running=None, clock=self._clock, cancelled=cancelled)
+        return self._try(release, None, None, cancelled)
 
     def shadow(self, release: Release, windows: int, progress: Callable[[int], None], cancelled: Cancelled) -> dict[str, Any]:
         """Never asked: there are no live windows."""
@@ -70,19 +72,35 @@ class LonePorts:
         """Never asked: nothing is confirmed without a daemon."""
         raise NotImplementedError
 
+    def _pipelines(self, model: str) -> list[schema.Pipeline]:
+        """Give what would run a model: nothing that is known, so it is looked at alone and without a deadline."""
+        source, decoder = schema.StdinSource(), schema.JsonDecoder(channels=["value"])
+        return [schema.Pipeline(name=model, source=source, decoder=decoder, model=model, deadline_ms=NO_DEADLINE_MS)]
+
+    def _fitting(self, release: Release, packed: Packed) -> list[Option]:
+        """Give the options of a candidate that may be tried here, the chosen one first. Raises DoesNotFit(`does-not-fit`)."""
+        return self._selection.fitting([(each, release, packed.costs) for each in self._pipelines(release.manifest.name)])
+
+    def _try(self, release: Release, deadline_ms: float | None, running: Measured | None, cancelled: Cancelled) -> dict[str, Any]:
+        packed = self._store.packed(release.manifest.name, release.manifest.release)
+        options = self._fitting(release, packed)
+        report = try_release(release, options, deadline_ms=deadline_ms, running=running, clock=self._clock, cancelled=cancelled)
+        self._selection.tried(release, report, self._clock.wall())
+        return report
+
 
 class DaemonPorts(LonePorts):
     """A daemon's pipelines. `bind` comes after recovery and before any work."""
 
-    def __init__(self, store: Store, clock: Clock, loaded: Loaded) -> None:
-        device = loaded.config.device
-        super().__init__(store, clock, device.profile, device.memory_budget_mib)
+    def __init__(self, store: Store, clock: Clock, selection: Selection, loaded: Loaded) -> None:
+        super().__init__(store, clock, selection)
         self._loaded = loaded
         self._serving: Serving | None = None
+        self._look: Callable[[], None] = lambda: None
 
-    def bind(self, parts: Parts) -> None:
-        """Work with these pipelines from here on."""
-        self._serving = Serving(parts, self._budget_mib)
+    def bind(self, serving: Serving, look: Callable[[], None]) -> None:
+        """Work with these pipelines from here on. `look` sees to what else the thread does, where it is held up for long."""
+        self._serving, self._look = serving, look
 
     @property
     def serving(self) -> Serving:
@@ -101,9 +119,9 @@ class DaemonPorts(LonePorts):
 
     def check(self, manifest: Manifest, packed: Packed) -> None:
         """Raise also OperatorError(`channels-do-not-match`), PublisherError(`text-model`)."""
-        super().check(manifest, packed)
         for lane in self.serving.lanes(manifest.name):
             check_channels(lane.options, manifest)
+        super().check(manifest, packed)
 
     def watched(self, model: str) -> Watched:
         """Sum up the model's pipelines."""
@@ -112,25 +130,40 @@ class DaemonPorts(LonePorts):
     def trial(self, release: Release, cancelled: Cancelled) -> dict[str, Any]:
         """Run it in a child process, against its pipelines' deadline and the release that serves."""
         name = release.manifest.name
-        packed = self._store.packed(name, release.manifest.release)
-        deadline, running = self.serving.deadline_ms(name), self.serving.measured(name)
-        return try_release(release, packed, deadline_ms=deadline, running=running, clock=self._clock, cancelled=cancelled)
+        return self._try(release, self.serving.deadline_ms(name), self.serving.measured(name), cancelled)
 
     def shadow(self, release: Release, windows: int, progress: Callable[[int], None], cancelled: Cancelled) -> dict[str, Any]:
         """Let it see the live windows of the model's first pipeline."""
-        return self.serving.shadow(release, windows, self._need_mib(release), progress, cancelled)
+
+        def ends() -> bool:
+            over = cancelled()
+            if not over:
+                self._look()  # readings may take days
+            return over
+
+        variant, need_mib = self._tried(release)
+        return self.serving.shadow(release, variant, windows, need_mib, progress, ends)
 
     def serve(self, model: str, release: Release | None, cancelled: Cancelled) -> dict[str, Any]:
         """Bring the model's pipelines to a release, or to a stop."""
         if release is None:
             self.serving.stop(model, cancelled)
             return {}
-        return self.serving.serve(model, release, self._need_mib(release), cancelled)
+        variant, need_mib = self._tried(release)
+        return self.serving.serve(model, release, need_mib, cancelled, variant)
 
-    def _need_mib(self, release: Release) -> float:
+    def _pipelines(self, model: str) -> list[schema.Pipeline]:
+        """Give those that run the model, the one with the shortest deadline first; else as without a daemon."""
+        lanes = sorted(self.serving.lanes(model), key=lambda lane: lane.options.deadline_ms)
+        return [lane.options for lane in lanes] or super()._pipelines(model)
+
+    def _tried(self, release: Release) -> tuple[str, float]:
+        """Give the variant that the trial ran, empty where there was none, and the MiB that it takes, or that the largest does."""
         name, number = release.manifest.name, release.manifest.release
-        report = read_ledger(self._loaded.state_dir).of(name).reports.get(number, {})
-        return tried_mib(self._store.packed(name, number), report)
+        variant = str(read_ledger(self._loaded.state_dir).of(name).reports.get(number, {}).get("variant", ""))
+        options = self._selection.options(self._pipelines(name)[0], release)
+        of_it = [each.mib for each in options if each.variant == variant]
+        return (variant, of_it[0]) if of_it else ("", max((each.mib for each in options), default=0.0))
 
     def rehearse(self, cancelled: Cancelled) -> None:
         """Start a daemon in a child process, up to its first reading."""

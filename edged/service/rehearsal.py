@@ -14,17 +14,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from edged.board.pss import pss_mib
 from edged.config import schema
 from edged.config.load import Loaded
 from edged.errors import BoardError, Cancelled, EdgedError, PublisherError
 from edged.service.footprint import check_available
-from edged.service.machine import pss_mib
+from edged.stream.build import ChooseOrder
 
 LIMIT_S = 120.0
 _POLL_S = 0.05
@@ -33,23 +34,25 @@ _SET_PDEATHSIG = 1
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the child is to build: the pipelines of `config`. It ends with the process `parent`."""
+    """What the child is to build: the pipelines of `config`, with the variants that run. It ends with the process `parent`."""
 
     config: schema.Config
+    variants: dict[str, str]
     state_dir: str
     device_id: str
     parent: int
 
 
-def rehearse(loaded: Loaded, names: Collection[str], cancelled: Callable[[], bool]) -> None:
-    """Build the pipelines called `names` in a child process.
+def rehearse(loaded: Loaded, running: Mapping[str, str], cancelled: Callable[[], bool]) -> None:
+    """Build pipelines in a child process; `running` gives the variant of each.
 
     Raises PublisherError(`start-fails`) where a daemon would not start with them, BoardError(`memory-short`,
     `rehearsal-no-start`), Cancelled; else nothing.
     """
-    check_available("the rehearsal of a start", 1.5 * (pss_mib() or 0.0))
-    pipelines = [each for each in loaded.config.pipelines if each.name in names]
-    order = Order(msgspec.structs.replace(loaded.config, pipelines=pipelines), str(loaded.state_dir), loaded.device_id, os.getpid())
+    check_available("the rehearsal of a start", 1.5 * pss_mib())
+    pipelines = [each for each in loaded.config.pipelines if each.name in running]
+    config = msgspec.structs.replace(loaded.config, pipelines=pipelines)
+    order = Order(config, dict(running), str(loaded.state_dir), loaded.device_id, os.getpid())
     child = _start(order)
     try:
         _wait(child, cancelled)
@@ -88,10 +91,14 @@ def build_all(order: Order) -> None:
 
     config, state_dir = order.config, Path(order.state_dir)
     run = f"{random.getrandbits(64):016x}"
-    around = Around(order.device_id, config.device.fleet, run, SystemClock(), open_engine, lambda *_: None)
+    around = Around(order.device_id, config.device.fleet, run, SystemClock(), open_engine, lambda *_: None, _same(order.variants))
     for options in config.pipelines:
         if not options.model_dir:
             build_pipeline(options, release_of(options, state_dir), [], lambda: None, around)
+
+
+def _same(variants: Mapping[str, str]) -> ChooseOrder:
+    return lambda options, _: [variants[options.name]]
 
 
 def _wait(child: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> None:

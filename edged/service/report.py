@@ -9,16 +9,19 @@ import os
 from dataclasses import dataclass
 
 from edged import __version__
+from edged.board.detect import board_name
+from edged.board.pss import pss_mib
 from edged.clock import NS, Clock, iso
 from edged.models.entries import Held
+from edged.select.terms import Option
 from edged.service.control_path import ControlPath
 from edged.service.health import Conditions
-from edged.service.machine import board_name, pss_mib, temperature_c
 from edged.service.parts import Lane, Parts
 from edged.service.progress import is_stuck
 from edged.service.snapshot import (
     BoardStatus,
     BrokerStatus,
+    Cost,
     FleetStatus,
     LastResult,
     Latency,
@@ -52,10 +55,10 @@ def snapshot(parts: Parts, life: Life, conditions: Conditions, updates: ControlP
         started=iso(life.started_wall),
         uptime_s=(clock.mono() - life.started_mono) / NS,
         state=life.state,
-        board=BoardStatus(board_name(), config.device.profile, temperature_c()),
+        board=_board(parts, updates),
         memory=MemoryStatus(pss_mib(), config.device.memory_budget_mib or None),
         brokers={name: _broker(parts, name, clock) for name in parts.links},
-        pipelines=[pipeline_status(lane, clock) for lane in parts.lanes],
+        pipelines=[pipeline_status(lane, clock, updates.costs.get(lane.options.name)) for lane in parts.lanes],
         models=[_model(lane, held) for lane in parts.lanes if lane.pipeline is not None],
         updates=updates.statuses(),
         spool=parts.delivery.status() if parts.delivery else SpoolStatus(),
@@ -64,8 +67,8 @@ def snapshot(parts: Parts, life: Life, conditions: Conditions, updates: ControlP
     )
 
 
-def pipeline_status(lane: Lane, clock: Clock) -> PipelineStatus:
-    """Say how one pipeline is."""
+def pipeline_status(lane: Lane, clock: Clock, option: Option | None = None) -> PipelineStatus:
+    """Say how one pipeline is; `option` is what was thought of the variant that it runs."""
     options, pipeline = lane.options, lane.pipeline
     status = PipelineStatus(name=options.name, state="failed", model=options.model, in_place=bool(options.model_dir))
     if lane.release is not None:
@@ -80,6 +83,9 @@ def pipeline_status(lane: Lane, clock: Clock) -> PipelineStatus:
     status.windows, status.results, status.late = counters.windows, counters.results, counters.late_results
     status.rejected = dict(counters.rejected)
     status.dropped = dropped_of(pipeline)
+    if option is not None and option.variant == status.variant:
+        measured = option.ms if option.measured else None, option.mib if option.measured_mib else None
+        status.cost = Cost(option.predicted_ms, measured[0], option.predicted_mib, measured[1])
     recent = counters.latency.recent()
     status.latency_ms = Latency(recent.percentile(0.5), recent.percentile(0.95), recent.percentile(0.99))
     status.queue, status.queue_size = pipeline.inbox.waiting, pipeline.inbox.size
@@ -90,6 +96,27 @@ def pipeline_status(lane: Lane, clock: Clock) -> PipelineStatus:
         age = (clock.mono() - counters.last_result_mono) / NS
         status.last_result = LastResult(iso(counters.last_result_ns), in_words(counters.last_output), age)
     return status
+
+
+def _board(parts: Parts, updates: ControlPath) -> BoardStatus:
+    assert parts.selection is not None
+    board, felt = parts.selection.board, updates.felt
+    notes = []
+    if board.profile.match.generic:
+        notes.append(f"no profile fits this board, so {board.profile.name} serves: `edged board show` says how to contribute one")
+    if board.stale:
+        notes.append(f"the calibration holds no longer ({'; '.join(board.stale)}): `edged board calibrate`")
+    if board.calibration and board.calibration.disturbed:
+        notes.append(f"the calibration may be too low ({'; '.join(board.calibration.disturbed)}): repeat `edged board calibrate`")
+    return BoardStatus(
+        name=board_name(),
+        profile=board.profile.name,
+        temperature_c=felt.temperature_c if felt else None,
+        generic=board.profile.match.generic,
+        calibrated=board.calibration.at if board.calibration else "",
+        throttled=felt.throttled if felt else None,
+        notes=notes,
+    )
 
 
 def dropped_of(pipeline: Pipeline) -> dict[str, int]:

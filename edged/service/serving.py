@@ -6,20 +6,20 @@ time of the swap where the board has room for both; else there is a gap, in whic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from edged.clock import NS
-from edged.errors import BoardError, Cancelled, EdgedError, OperatorError
+from edged.errors import BoardError, Cancelled, DoesNotFit, EdgedError, OperatorError
 from edged.fleet.confirm import Watched
 from edged.fleet.trial import Measured
 from edged.models.entries import Refusal
 from edged.models.manifest import Release
 from edged.service.baseline import Baseline, at_start, at_swap, part_late
 from edged.service.footprint import check_available
-from edged.service.lanes import begin, fill
-from edged.service.machine import pss_mib
+from edged.service.lanes import begin, fill, find
 from edged.service.parts import Lane, Parts
 from edged.service.progress import is_stuck
 from edged.service.shadowing import run_shadow
@@ -27,7 +27,7 @@ from edged.service.tried import opener
 from edged.stream.change import Change
 from edged.stream.counters import Counters
 from edged.stream.inference import Inference
-from edged.stream.loading import OpenEngine, load_best
+from edged.stream.loading import OpenEngine, in_order, load_best
 from edged.stream.pipeline import Pipeline
 
 SWAP_LIMIT_S = 30.0  # for a worker to come to the end of its batch, or to load a model over a gap
@@ -41,7 +41,7 @@ class Serving:
     """The lanes of a daemon, by model."""
 
     def __init__(self, parts: Parts, budget_mib: int = 0) -> None:
-        """`budget_mib` is what the daemon may take, 0: what the board has."""
+        """`budget_mib` is what models may take, 0: what the board has."""
         self._parts = parts
         self._budget_mib = budget_mib
         now = parts.clock.mono()
@@ -51,9 +51,10 @@ class Serving:
         """Give the lanes that run a model of the store."""
         return [lane for lane in self._parts.lanes if lane.options.model == model and not lane.options.model_dir]
 
-    def running(self) -> set[str]:
-        """Name the pipelines that run a model."""
-        return {lane.options.name for lane in self._parts.lanes if lane.pipeline and not (lane.pipeline.fault or lane.error)}
+    def running(self) -> dict[str, str]:
+        """Give the variant of each pipeline that runs a model."""
+        lanes = [(lane, lane.pipeline) for lane in self._parts.lanes if lane.pipeline and not (lane.pipeline.fault or lane.error)]
+        return {lane.options.name: pipeline.inference.model.variant for lane, pipeline in lanes}
 
     def deadline_ms(self, model: str) -> float | None:
         """Give the shortest deadline of a model's pipelines; None where it has none."""
@@ -67,8 +68,8 @@ class Serving:
                 return Measured(recent.percentile(0.5) or 0.0, recent.percentile(0.95) or 0.0, recent.count())
         return None
 
-    def serve(self, model: str, release: Release, need_mib: float, cancelled: Callable[[], bool]) -> dict[str, Any]:
-        """Bring all pipelines of a model to `release`; those that run it already stay.
+    def serve(self, model: str, release: Release, need_mib: float, cancelled: Callable[[], bool], variant: str = "") -> dict[str, Any]:
+        """Bring all pipelines of a model to `release`, to the variant that was on trial where there is one; those that run it already stay.
 
         Gives what it took: `beside`, whether both releases were in memory; `gap_ms`, the longest
         time that nothing was served; `waited`, the messages that had queued up at its end.
@@ -78,7 +79,7 @@ class Serving:
         lanes = [lane for lane in self.lanes(model) if not _runs(lane, release)]
         running = [(lane, lane.pipeline) for lane in lanes if lane.pipeline is not None]
         beside = self._fits_beside(release, need_mib * len(running))
-        changes = (self._beside if beside else self._over_gaps)(running, release, cancelled)
+        changes = (self._beside if beside else self._over_gaps)(running, release, cancelled, [variant] if variant else [])
         for lane in lanes:
             if lane.pipeline is None:
                 self._begin(lane)
@@ -86,10 +87,26 @@ class Serving:
         gap = max((change.gap_ns for change in changes), default=0)
         return {"beside": beside, "gap_ms": gap / 1e6, "waited": sum(change.waited for change in changes)}
 
+    def vary(self, lane: Lane, variant: str, need_mib: float, cancelled: Callable[[], bool]) -> None:
+        """Bring a pipeline to another variant of the release that it runs. Raises as `serve`; then it runs what it ran."""
+        assert lane.pipeline is not None
+        assert lane.release is not None
+        running = [(lane, lane.pipeline)]
+        beside = self._fits_beside(lane.release, need_mib)
+        (self._beside if beside else self._over_gaps)(running, lane.release, cancelled, [variant], only=True)
+
+    def revive(self, lane: Lane, cancelled: Callable[[], bool]) -> None:
+        """Give a pipeline that lost its model the release back that it ran, in the variant that is chosen now. Raises as `serve`."""
+        assert lane.pipeline is not None
+        assert lane.release is not None
+        self._beside([(lane, lane.pipeline)], lane.release, cancelled, [])
+
     def shadow(
-        self, release: Release, windows: int, need_mib: float, progress: Callable[[int], None], cancelled: Callable[[], bool]
+        self, release: Release, variant: str, windows: int, need_mib: float, progress: Callable[[int], None], cancelled: Callable[[], bool]
     ) -> dict[str, Any]:
-        """Let a candidate see the live windows of the model's first pipeline; see `run_shadow`. Nothing where none runs.
+        """Let a candidate see the live windows of the model's first pipeline, in the variant that was on trial; see `run_shadow`.
+
+        Nothing where none runs.
 
         Raises BoardError(`memory-short`) where it does not have room beside the release that serves.
         """
@@ -97,7 +114,7 @@ class Serving:
         for lane in self.lanes(name):
             if lane.pipeline is not None and lane.pipeline.fault is None:
                 check_available(f"the shadow of {name} {release.manifest.release}", need_mib)
-                return run_shadow(lane, release, windows, self._opener(release), self._parts.clock, progress, cancelled)
+                return run_shadow(lane, windows, partial(self._load_shadow, lane, release, variant), self._parts.clock, progress, cancelled)
         return {}
 
     def stop(self, model: str, cancelled: Callable[[], bool]) -> None:
@@ -137,7 +154,8 @@ class Serving:
         )
 
     def _fits_beside(self, release: Release, need_mib: float) -> bool:
-        if self._budget_mib and (pss_mib() or 0.0) + need_mib > self._budget_mib:
+        selection = self._parts.selection
+        if self._budget_mib and selection is not None and selection.used_mib() + need_mib > self._budget_mib:
             return False
         try:
             check_available(f"{release.manifest.name} {release.manifest.release} beside the release that serves", need_mib)
@@ -145,13 +163,15 @@ class Serving:
             return False
         return True
 
-    def _beside(self, running: Running, release: Release, cancelled: Callable[[], bool]) -> list[Change]:
+    def _beside(
+        self, running: Running, release: Release, cancelled: Callable[[], bool], first: list[str], only: bool = False
+    ) -> list[Change]:
         """Load everything first, so that what does not load changes nothing."""
         changes: list[Change] = []
         loaded: list[Inference] = []
         try:
             for lane, _ in running:
-                loaded.append(self._load(lane, release))
+                loaded.append(self._load(lane, release, first, only))
                 if cancelled():
                     raise Cancelled
             for (lane, pipeline), inference in zip(running, loaded.copy(), strict=True):
@@ -165,10 +185,13 @@ class Serving:
                 inference.close()
         return changes
 
-    def _over_gaps(self, running: Running, release: Release, cancelled: Callable[[], bool]) -> list[Change]:
+    def _over_gaps(
+        self, running: Running, release: Release, cancelled: Callable[[], bool], first: list[str], only: bool = False
+    ) -> list[Change]:
         changes = []
         for lane, pipeline in running:
-            load, back = partial(self._load, lane, release), partial(self._load, lane, lane.release or release)
+            load = partial(self._load, lane, release, first, only)
+            back = partial(self._load, lane, lane.release or release, [pipeline.inference.model.variant])
             was_late = part_late(pipeline, self._since[lane.options.name])
             changes.append(pipeline.swap_over_gap(load, back))
             self._made(changes[-1], cancelled)
@@ -191,15 +214,20 @@ class Serving:
                     raise BoardError("swap-timeout", text, "see whether its model hangs: `edged status`")
                 raise Cancelled
 
-    def _load(self, lane: Lane, release: Release) -> Inference:
+    def _load(self, lane: Lane, release: Release, first: list[str], only: bool = False) -> Inference:
+        """Load a variant of a release: the first of `first` that does, then, unless `only` these are wanted, the one that is chosen."""
         around = self._parts.around
         assert around is not None
-        inference, failed = load_best(release, self._opener(release))
-        name = lane.options.name
-        for key in [key for key in around.not_loaded if key[0] == name]:
-            del around.not_loaded[key]
-        around.not_loaded.update({(name, variant): error for variant, error in failed.items()})
-        return inference
+        order = first if only else self._order(lane, release, first)
+        return around.load(lane.options, release, self._opener(release), order)
+
+    def _load_shadow(self, lane: Lane, release: Release, variant: str) -> Inference:
+        return load_best(release, self._opener(release), self._order(lane, release, [variant] if variant else []))[0]
+
+    def _order(self, lane: Lane, release: Release, first: list[str]) -> Iterable[str] | None:
+        assert self._parts.around is not None
+        chosen = self._parts.around.order_of(lane.options, release)
+        return None if chosen is None else chain(first, _never_refused(chosen, release))
 
     def _opener(self, release: Release) -> OpenEngine:
         assert self._parts.around is not None
@@ -207,6 +235,7 @@ class Serving:
 
     def _begin(self, lane: Lane) -> None:
         lane.error = None
+        find(lane, self._parts.loaded.state_dir)
         fill(lane, self._parts)
         error: EdgedError | None = lane.error
         if error is not None:
@@ -218,6 +247,17 @@ class Serving:
         assert lane.pipeline is not None
         lane.release, lane.error = release, None
         self._since[lane.options.name] = at_swap(lane.pipeline, self._parts.clock.mono(), was_late)
+
+
+def _never_refused(chosen: Iterable[str], release: Release) -> Iterator[str]:
+    """Give what is chosen, and where that is nothing all variants, the smallest first.
+
+    An update was held to all limits before it came here. What comes back served before: no prediction keeps it from serving again.
+    """
+    try:
+        yield from chosen
+    except DoesNotFit:
+        yield from (each.name for each in sorted(in_order(release), key=lambda each: release.path_of(each).stat().st_size))
 
 
 def _runs(lane: Lane, release: Release) -> bool:

@@ -10,9 +10,8 @@ import msgspec
 
 from edged.clock import NS, Clock
 from edged.errors import Cancelled, PublisherError
-from edged.models.manifest import Release
 from edged.service.parts import Lane
-from edged.stream.loading import OpenEngine, load_best
+from edged.stream.change import Load
 from edged.stream.shadow import Shadow, shadow_of
 
 _POLL_S = 0.1
@@ -21,16 +20,14 @@ _HANGS_NS = 60 * NS
 Progress = Callable[[int], None]
 
 
-def run_shadow(
-    lane: Lane, release: Release, windows: int, open_engine: OpenEngine, clock: Clock, progress: Progress, cancelled: Callable[[], bool]
-) -> dict[str, Any]:
+def run_shadow(lane: Lane, windows: int, load: Load, clock: Clock, progress: Progress, cancelled: Callable[[], bool]) -> dict[str, Any]:
     """Load a candidate beside a lane's pipeline and wait until it has run `windows` windows; give its report.
 
     Waits as long as no readings come. Raises what loading raises, OperatorError(`channels-do-not-match`), Cancelled,
     PublisherError(`shadow-hangs`) where readings come and no window was done for a minute.
     """
     assert lane.pipeline is not None
-    inference, _ = load_best(release, open_engine)
+    inference = load()
     try:
         shadow = shadow_of(lane.options, inference, windows, clock)
     except BaseException:

@@ -38,11 +38,18 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class BoardStatus(msgspec.Struct):
-    """The machine; `name` for people, `profile` as in the configuration."""
+    """The machine; `name` for people, `profile` the one in force, `calibrated` when it was, empty: its profile's numbers serve.
+
+    `throttled` is the Raspberry Pi's word. `notes` are for people: that no profile fits, or a calibration holds no longer.
+    """
 
     name: str = ""
     profile: str = ""
     temperature_c: float | None = None
+    generic: bool = False
+    calibrated: str = ""
+    throttled: int | None = None
+    notes: list[str] = []
 
 
 class MemoryStatus(msgspec.Struct):
@@ -68,6 +75,20 @@ class Latency(msgspec.Struct):
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
+
+
+class Cost(msgspec.Struct):
+    """What the variant that runs takes: milliseconds for a window, MiB; predicted, and measured on this board."""
+
+    predicted_ms: float | None = None
+    measured_ms: float | None = None
+    predicted_mib: float | None = None
+    measured_mib: float | None = None
+
+    def errors(self) -> dict[str, float]:
+        """Give by how much the predictions of time and memory are off, as parts of what was measured."""
+        pairs = (("time", self.predicted_ms, self.measured_ms), ("memory", self.predicted_mib, self.measured_mib))
+        return {of: predicted / measured - 1 for of, predicted, measured in pairs if predicted is not None and measured}
 
 
 class LastResult(msgspec.Struct):
@@ -109,6 +130,7 @@ class PipelineStatus(msgspec.Struct):
     out_rate: float = 0.0
     streams: int = 0
     last_result: LastResult | None = None
+    cost: Cost = field(default_factory=Cost)
 
 
 class ModelStatus(msgspec.Struct):

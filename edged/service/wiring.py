@@ -10,7 +10,6 @@ import os
 import random
 from pathlib import Path
 
-from edged.board.profile import AUTO, load_profile
 from edged.clock import Clock
 from edged.config import schema
 from edged.config.load import Loaded
@@ -20,21 +19,27 @@ from edged.mqtt.link import Link
 from edged.mqtt.topics import DeviceTopics
 from edged.service.delivery import make_delivery
 from edged.service.embedded import EmbeddedBroker
-from edged.service.lanes import fill, make_source
+from edged.service.lanes import fill, find, make_source
 from edged.service.parts import MAIN, SAFETY, Hooks, Lane, Parts, input_of
+from edged.service.selection import Selection
 from edged.stream.build import Around
 from edged.stream.sources.mqtt import MqttInput, MqttSource
 from edged.stream.worker import Worker
 
 
-def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks) -> Parts:
+def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks, selection: Selection) -> Parts:
     """Build everything that the configuration names; where that fails, no process of ours is left."""
     parts = _nothing_yet(loaded, clock, rng)
+    parts.selection = selection
     try:
         _add_links_and_lanes(parts, rng, hooks)
         parts.delivery = make_delivery(loaded, parts.links, clock)
-        parts.around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected)
-        parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes), loaded.config.device.profile))]
+        around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected, selection.order)
+        parts.around = around
+        parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes), selection.board.workers))]
+        for lane in parts.lanes:  # all of them before the first loads a model: the variants are chosen together
+            find(lane, loaded.state_dir)
+        selection.bind(parts.lanes, around.not_loaded)
         for lane in parts.lanes:
             fill(lane, parts)
         _subscribe(parts)
@@ -127,7 +132,6 @@ def _password(broker: schema.Broker) -> str:
         raise BoardError("password-file", f"cannot read {broker.password_file}: {error}", "check the file's owner and mode") from error
 
 
-def _workers(pipelines: int, profile: str) -> int:
-    """Grant as many workers as the profile says, else one a CPU, less one for receiving; never more than pipelines."""
-    granted = len(os.sched_getaffinity(0)) - 1 if profile == AUTO else load_profile(profile).compute.workers
-    return max(1, min(pipelines, granted))
+def _workers(pipelines: int, granted: int) -> int:
+    """Take as many workers as the board grants to models, never more than pipelines, or than CPUs that this process may use."""
+    return max(1, min(pipelines, granted, len(os.sched_getaffinity(0))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from edged.clock import Clock
@@ -18,6 +18,8 @@ from edged.stream.pipeline import Pipeline, Sink
 
 __all__ = ["Around", "build_pipeline", "check_channels", "fit"]
 
+ChooseOrder = Callable[[schema.Pipeline, Release], Iterable[str]]
+
 
 @dataclass
 class Around:
@@ -29,7 +31,23 @@ class Around:
     clock: Clock
     open_engine: OpenEngine
     on_rejected: Callable[[str, bytes, bytes | None, Rejected], None]
+    order: ChooseOrder | None = None  # which variants to try; None: the best quality first
     not_loaded: dict[tuple[str, str], EdgedError] = field(default_factory=dict)  # by pipeline and variant
+
+    def order_of(self, options: schema.Pipeline, release: Release) -> Iterable[str] | None:
+        """Give the variants of a release that a pipeline is to try."""
+        return self.order(options, release) if self.order is not None else None
+
+    def load(
+        self, options: schema.Pipeline, release: Release, open_engine: OpenEngine | None = None, order: Iterable[str] | None = None
+    ) -> Inference:
+        """Load the variant of a release that a pipeline is to run, and note those that did not load; raises as `load_best`."""
+        wanted = self.order_of(options, release) if order is None else order
+        inference, failed = load_best(release, open_engine or self.open_engine, wanted)
+        for key in [key for key in self.not_loaded if key[0] == options.name]:
+            del self.not_loaded[key]
+        self.not_loaded.update({(options.name, variant): error for variant, error in failed.items()})
+        return inference
 
 
 def build_pipeline(
@@ -41,11 +59,7 @@ def build_pipeline(
     loading raises; a loaded model is then still the caller's.
     """
     check_channels(options, model.manifest)
-    if isinstance(model, Release):
-        inference, failed = load_best(model, around.open_engine)
-        around.not_loaded.update({(options.name, variant): error for variant, error in failed.items()})
-    else:
-        inference = model
+    inference = around.load(options, model) if isinstance(model, Release) else model
     return Pipeline(
         options,
         inference,

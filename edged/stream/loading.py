@@ -1,13 +1,13 @@
-"""Choose the variant of a release that this board runs, and load it.
+"""Load the variant of a release that this board runs: the first that loads, in the order that somebody chose.
 
-Until memory and time are predicted, the rule is: the best quality first, the smaller file
-where two are equal, and the next one where a variant does not load. A variant below the
-release's minimum quality is never taken. The order in the release means nothing.
+Where nobody did, as in a replay or a measurement, the best quality comes first, and of two equal
+ones the smaller file. A variant below the release's minimum quality is never taken. The order in
+the release means nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from edged.engines.base import Engine
@@ -19,16 +19,16 @@ from edged.stream.inference import Inference
 OpenEngine = Callable[..., Engine]  # as `engines.choose.open_engine`
 
 
-def load_best(release: Release, open_engine: OpenEngine, only: str | None = None) -> tuple[Inference, dict[str, EdgedError]]:
-    """Load the best variant, or the one called `only`; give it and why the better ones did not load, by name.
+def load_best(release: Release, open_engine: OpenEngine, order: Iterable[str] | None = None) -> tuple[Inference, dict[str, EdgedError]]:
+    """Load the first variant of `order` that does, by default of all; give it and why those before it did not load, by name.
 
-    `open_engine` takes a file and the engine's name. Raises the first variant's error where
-    none loads, PublisherError(`quality-too-low`) where the minimum leaves none, `no-such-variant`.
+    `open_engine` takes a file and the engine's name. `order` may choose the next one only when it is asked for, and raise. Raises
+    the first variant's error where none loads, PublisherError(`quality-too-low`) where there is none to load, `no-such-variant`.
     """
     failed: dict[str, EdgedError] = {}
-    wanted = None if only is None else release.variant(only)
-    for variant in in_order(release):
-        if wanted not in (None, variant):
+    allowed = in_order(release)
+    for variant in allowed if order is None else map(release.variant, order):
+        if variant not in allowed:
             continue
         path = release.path_of(variant)
         try:
@@ -39,8 +39,8 @@ def load_best(release: Release, open_engine: OpenEngine, only: str | None = None
             failed[variant.name] = error
     if failed:
         raise next(iter(failed.values()))
-    which = f"variant {only}" if wanted else "every variant"
-    raise PublisherError("quality-too-low", f"{which} of {release.manifest.name} is below its minimum quality", "ask its publisher")
+    text = f"every variant of {release.manifest.name} is below its minimum quality"
+    raise PublisherError("quality-too-low", text, "ask its publisher")
 
 
 def in_order(release: Release) -> list[Variant]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from edged.board.pss import pss_mib
 from edged.engines.base import Engine
 from edged.engines.choose import open_engine
 from edged.errors import EdgedError, PublisherError
@@ -23,7 +24,7 @@ from edged.models.manifest import Examined, Manifest, Release, Variant, parse_ma
 from edged.packing.check import check_graphs
 from edged.packing.goldens import run_golden, why_not
 from edged.stream.inference import Inference
-from edged.trial.measure import measure, pss_mib
+from edged.trial.measure import measure
 
 Say = Callable[[Any], None]
 

@@ -49,16 +49,6 @@ def measure(inference: Inference, given: Input) -> Speed:
     return Speed(took[len(took) // 2] / 1e6, took[min(len(took) - 1, len(took) * 95 // 100)] / 1e6, len(took), finite)
 
 
-def pss_mib() -> float:
-    """Give the proportional set size of this process; its resident size where the kernel is too old (before 4.14)."""
-    try:
-        with open("/proc/self/smaps_rollup", "rb") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith(b"Pss:")) / 1024
-    except (OSError, StopIteration):
-        with open("/proc/self/status", "rb") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith(b"VmRSS:")), 0) / 1024
-
-
 def _windows(samples: int, channels: int) -> NDArray[np.float32]:
     """Make windows [kinds, 1, samples, channels]: half from -2 to 2, half from 0 to 1 for graphs that take a root or a logarithm."""
     noise = np.random.default_rng(1).random((_KINDS, 1, samples, channels), np.float32)

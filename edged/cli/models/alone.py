@@ -21,6 +21,7 @@ from edged.models.entries import Policy
 from edged.models.source import FilesSource, PackSource
 from edged.models.store import Store
 from edged.service.ports import LonePorts
+from edged.service.selection import selection_of
 from edged.service.snapshot import UpdateStatus
 from edged.service.update_status import update_status
 
@@ -53,7 +54,8 @@ class Alone:
         check_reach()
         self._claim = self._store.claim()
         self._book = Book(place.state_dir)
-        ports = LonePorts(self._store, self._clock, place.profile, place.budget_mib)
+        selection = selection_of(place.state_dir, place.profile, place.budget_mib)
+        ports = LonePorts(self._store, self._clock, selection)
         agent = Agent(self._store, self._book, ports, self._clock)
         agent.updates.stand_in()
         return agent

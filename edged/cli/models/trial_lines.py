@@ -35,6 +35,7 @@ class _Trial(msgspec.Struct):
     goldens: int = 0
     deadline_ms: float | None = None
     predicted_mib: float | None = None
+    predicted_ms: float | None = None
     running_p50_ms: float | None = None
     confined: list[str] = []
     not_confined: list[str] = []
@@ -60,6 +61,7 @@ def trial_lines(report: Mapping[str, Any] | None, width: int) -> list[str]:
 def _facts(trial: _Trial) -> dict[str, str]:
     predicted = "" if trial.predicted_mib is None else f" ({amount(trial.predicted_mib)} predicted)"
     against = [
+        "" if trial.predicted_ms is None else f"{amount(trial.predicted_ms)} ms predicted",
         "" if trial.deadline_ms is None else f"deadline {amount(trial.deadline_ms)} ms",
         "" if trial.running_p50_ms is None else f"the release before took {amount(trial.running_p50_ms)} ms",
     ]
