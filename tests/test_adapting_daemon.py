@@ -65,7 +65,7 @@ def test_short_memory_takes_the_smaller_variant_and_relief_the_better_one_back_w
     make_daemon: MakeDaemon, broker: Mosquitto, board: Path
 ) -> None:
     has_available(board, 500)
-    config = pipeline("car", on_topic("$FLEET/a"), decoder=DECODER, model=AD01)
+    config = pipeline("car", on_topic("$FLEET/a"), decoder=DECODER, model=AD01, more="deadline_ms = 60000")
     daemon = on_board(make_daemon(config, broker.port), board).start()
     assert daemon.pipeline("car")["variant"] == "fp32"
     with Peer(broker.port, daemon.out("car"), daemon.topic("evt/variant")) as peer:
