@@ -13,6 +13,7 @@ from tests.broker import Mosquitto, free_port
 from tests.daemon import HAR, Daemon, codes, edged, on_topic, pipeline
 from tests.peer import Peer
 from tests.recordings import window_message
+from tests.waiting import until
 
 if TYPE_CHECKING:  # pytest imports it as a plugin, first
     from tests.fixtures import MakeBroker, MakeDaemon
@@ -27,11 +28,15 @@ HAR_IN = pipeline("har", on_topic("$FLEET/in"))
 
 def status_told(daemon: Daemon, port: int) -> dict[str, Any]:
     """Give the device's retained status, as somebody who comes later sees it."""
-    topic = daemon.topic("status")
+    payload = until(lambda: retained(daemon.topic("status"), port), "the status is retained")
+    return dict(json.loads(payload))
+
+
+def retained(topic: str, port: int) -> bytes | None:
+    """Give what a newcomer is sent at once; None where it was published only now."""
     with Peer(port, topic) as peer:
         message = peer.wait(topic)[0]
-    assert message.retain
-    return dict(json.loads(message.payload))
+    return message.payload if message.retain else None
 
 
 def test_presence_is_online_then_offline_then_lost_and_sessions_rise(broker: Mosquitto, make_daemon: MakeDaemon) -> None:
@@ -58,10 +63,7 @@ def test_presence_is_online_then_offline_then_lost_and_sessions_rise(broker: Mos
 
 def test_birth_is_retained_and_says_what_the_device_is(broker: Mosquitto, make_daemon: MakeDaemon) -> None:
     daemon = make_daemon(HAR_IN, broker.port).start()
-    with Peer(broker.port, daemon.topic("birth")) as peer:
-        message = peer.wait(daemon.topic("birth"))[0]
-    birth = json.loads(message.payload)
-    assert message.retain
+    birth = json.loads(until(lambda: retained(daemon.topic("birth"), broker.port), "the birth is retained"))
     assert birth["session"] == status_told(daemon, broker.port)["session"]
     assert birth["pipelines"] == ["har"]
     assert birth["engines"]
