@@ -4,8 +4,14 @@
     edged/1/{fleet}/{device}/birth      retained
     edged/1/{fleet}/{device}/out/{pipeline}
     edged/1/{fleet}/{device}/evt/{kind}
+    edged/1/{fleet}/{device}/reported   retained
+    edged/1/{fleet}/{device}/desired    retained, to the device
+    edged/1/{fleet}/{device}/cmd/{op}/{id}, res/{op}/{id}
+    edged/1/{fleet}/{device}/blob/req, blob/dat/{sid}
+    edged/1/{fleet}/_repo/{name}            retained, to all
+    edged/1/{fleet}/_grp/{group}/desired    retained, to all
 
-A source's topic is a template: `{line}` stands for one level, which becomes the label
+No device is called `_repo` or `_grp`: names begin with a letter or digit. A source's topic is a template: `{line}` stands for one level, which becomes the label
 `line`; `+` stands for one level without a name.
 """
 
@@ -43,6 +49,65 @@ class DeviceTopics:
     def event(self, kind: str) -> str:
         """Give the topic of one kind of event, such as `rejected`."""
         return f"{self.base}/evt/{kind}"
+
+    @property
+    def reported(self) -> str:
+        """Retained: what runs, how updates stand."""
+        return f"{self.base}/reported"
+
+    @property
+    def desired(self) -> str:
+        """Retained, to the device: what shall run."""
+        return f"{self.base}/desired"
+
+    @property
+    def commands(self) -> str:
+        """Give the filter of all commands, `cmd/{op}/{id}`."""
+        return f"{self.base}/cmd/+/+"
+
+    def result(self, op: str, id: str) -> str:
+        """Give the topic of the answer to a command."""
+        return f"{self.base}/res/{op}/{id}"
+
+    @property
+    def blob_request(self) -> str:
+        """Ask for bytes of a model."""
+        return f"{self.base}/blob/req"
+
+    def blob_data(self, sid: int | str) -> str:
+        """Give where the answers to requests of a session go; `+` for those of all."""
+        return f"{self.base}/blob/dat/{sid}"
+
+
+@dataclass(frozen=True)
+class FleetTopics:
+    """The topics of a fleet that belong to no device."""
+
+    fleet: str
+
+    @property
+    def base(self) -> str:
+        """Give what all topics of this fleet begin with."""
+        return f"{_ROOT}/{self.fleet}"
+
+    def repo(self, name: str) -> str:
+        """Give where metadata lies, such as `timestamp` or `root/3`; `#` for all of it."""
+        return f"{self.base}/_repo/{name}"
+
+    def group_desired(self, group: str) -> str:
+        """Retained: what shall run on the devices of a group; `+` for all groups."""
+        return f"{self.base}/_grp/{group}/desired"
+
+    def of_devices(self, rest: str) -> str:
+        """Give the filter of one topic of all devices, such as `birth` or `evt/+`."""
+        return f"{self.base}/+/{rest}"
+
+    def split(self, topic: str) -> tuple[str, str] | None:
+        """Give the device, or `_repo` and `_grp`, and the rest of a topic of this fleet; None for one of others."""
+        if not topic.startswith(f"{self.base}/"):
+            return None
+        device, _, rest = topic[len(self.base) + 1 :].partition("/")
+        return (device, rest) if device and rest else None
 
 
 class Template:
