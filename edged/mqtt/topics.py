@@ -11,7 +11,9 @@
     edged/1/{fleet}/_repo/{name}            retained, to all
     edged/1/{fleet}/_grp/{group}/desired    retained, to all
 
-No device is called `_repo` or `_grp`: names begin with a letter or digit. A source's topic is a template: `{line}` stands for one level, which becomes the label
+No device is called `_repo` or `_grp`: names begin with a letter or digit.
+
+A source's topic is a template: `{line}` stands for one level, which becomes the label
 `line`; `+` stands for one level without a name.
 """
 
