@@ -70,6 +70,12 @@ class PublisherError(EdgedError):
     family = "publisher"
 
 
+class Untrusted(PublisherError):
+    """What came over a network is not signed by whom it should be, or not any more."""
+
+    exit_code = EXIT_UNTRUSTED
+
+
 class BoardError(EdgedError):
     """Something on this board is missing or full."""
 

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from edged.board.timesync import read_unsynced
 from edged.board.tree import Tree
 from edged.clock import NS, Clock, iso
 from edged.doctor.finding import Finding, error, hint, ok, warning
 
 FIRST_NS = int(datetime(2025, 1, 1, tzinfo=timezone.utc).timestamp()) * NS  # edged is younger
 
-_STA_UNSYNC = 0x0040
 _SYNC = "sudo timedatectl set-ntp true"
-
-
-class _Timex(ctypes.Structure):
-    """`struct timex` of adjtimex(2): its first fields, and room for the rest."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_byte * 256),
-    )
 
 
 def check_clock(tree: Tree, clock: Clock) -> Iterator[Finding]:
     """Judge the system's clock."""
     return judge_clock(clock.wall(), read_unsynced(), has_battery_clock(tree))
-
-
-def read_unsynced() -> bool | None:
-    """Ask the kernel whether nothing keeps its clock right; None where it does not say. Reads only: `modes` is 0."""
-    timex = _Timex()
-    try:
-        answered = ctypes.CDLL(None).adjtimex(ctypes.byref(timex)) >= 0
-    except (OSError, AttributeError):
-        return None
-    return bool(timex.status & _STA_UNSYNC) if answered else None
 
 
 def has_battery_clock(tree: Tree) -> bool:
