@@ -1,0 +1,183 @@
+"""What the fleet wants of this board, as far as it can be believed: metadata, documents, orders. Called by the fleet thread.
+
+    repositories → trust → desired documents → one order a model
+
+A fault keeps what was believed before, for people to see, and begins nothing new. What is accepted is in the floor, on
+disk, before anybody acts on it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from edged.backoff import Backoff
+from edged.clock import NS, Clock
+from edged.errors import EdgedError, Untrusted
+from edged.exchange.desired import Desired, device_audience, group_audience
+from edged.fleet.desired import Wanted, accept, merge, moment
+from edged.fleet.floor import FloorFile, Revision
+from edged.fleet.mailbox import Mailbox
+from edged.fleet.repositories import Repository
+from edged.fleet.timekeeping import Time
+from edged.fleet.trust import Trusted, refresh
+
+SETTLE_NS = NS // 2  # what belongs together comes together: metadata is looked at when so long nothing came
+POLL_NS = 60 * NS  # repositories that do not tell of news
+AGAIN_NS = 3600 * NS  # all others: for what expires
+FIRST_NS = 3 * NS  # after a start, for what a broker retains
+ASK_FIRST_S, ASK_MOST_S = 2.0, 60.0
+
+OK, WAITING, EXPIRED, FAILING = "ok", "waiting", "expired", "failing"
+
+
+@dataclass
+class Beliefs:
+    """What was believed last. `faults` are by audience; a document stays accepted while a newer one is refused."""
+
+    trusted: Trusted | None = None
+    fault: EdgedError | None = None
+    documents: dict[str, Desired] = field(default_factory=dict)
+    faults: dict[str, EdgedError] = field(default_factory=dict)
+
+
+class Instructions:
+    """The instructions of one board. `wanted` is what of them may be acted on now."""
+
+    def __init__(
+        self,
+        device: str,
+        groups: Sequence[str],
+        root: bytes,
+        folder: Path,
+        floor: FloorFile,
+        mailbox: Mailbox,
+        repositories: Sequence[Repository],
+        time: Time,
+        clock: Clock,
+        rng: random.Random,
+        ask: Callable[[], None],
+    ) -> None:
+        """`root` is the trust anchor, `folder` caches metadata, `ask` makes broker and publishers say again what they said."""
+        self.audiences = [device_audience(device), *map(group_audience, groups)]
+        self.beliefs = Beliefs()
+        self.floor = floor
+        self._root, self._folder = root, folder
+        self._mailbox, self._repositories = mailbox, repositories
+        self._time, self._clock, self._ask = time, clock, ask
+        self._backoff = Backoff(ASK_FIRST_S, ASK_MOST_S, rng)
+        self._heard = 0
+        self._seen_at = -1  # the mailbox's mark at the last look
+        self._again_at = clock.mono() + FIRST_NS  # monotonic ns
+        self._every_ns = AGAIN_NS if all(each.pushes for each in repositories) else POLL_NS
+
+    @property
+    def state(self) -> str:
+        """Name the state of trust."""
+        beliefs = self.beliefs
+        if beliefs.fault is not None and beliefs.fault.code == "metadata-expired":
+            return EXPIRED
+        if beliefs.trusted is None:
+            return FAILING if isinstance(beliefs.fault, Untrusted) else WAITING
+        if beliefs.trusted.expires <= self._now():
+            return EXPIRED
+        return FAILING if isinstance(beliefs.fault, Untrusted) else OK
+
+    @property
+    def clock_state(self) -> str:
+        """Say whether the board's clock is right."""
+        return self._time.state
+
+    @property
+    def wanted(self) -> Mapping[str, Wanted]:
+        """Give the orders that stand: none while metadata is not to be believed, none of documents that have expired."""
+        if self.beliefs.trusted is None or self.state == EXPIRED:
+            return {}
+        now = self._now()
+        standing = {name: each for name, each in self.beliefs.documents.items() if each.expires > now}
+        groups = (standing[name] for name in self.audiences[1:] if name in standing)
+        return merge(standing.get(self.audiences[0]), groups)
+
+    @property
+    def listing(self) -> int:
+        """Give the version of the repository's list of releases; 0: none is trusted."""
+        return self.beliefs.trusted.versions["targets"] if self.beliefs.trusted is not None else 0
+
+    def heard(self) -> bool:
+        """Say whether a publisher spoke since this was asked last."""
+        before, self._heard = self._heard, self._mailbox.heard
+        return before != self._heard
+
+    def refresh_now(self) -> None:
+        """Look again at the next step, whatever came."""
+        self._seen_at, self._again_at = -1, 0
+
+    def look(self) -> None:
+        """Take in what is new, where it is time to."""
+        now, mark = self._clock.mono(), self._mailbox.changed_at
+        due = now >= self._again_at
+        if not due and (mark == self._seen_at or now - mark < SETTLE_NS):
+            return
+        self._seen_at = mark
+        try:
+            self._believe()
+        except EdgedError as error:
+            self.beliefs.fault = error
+            self._ask()
+            self._again_at = now + int(self._backoff.next() * NS)
+            return
+        self.beliefs.fault = None
+        self._backoff.reset()
+        self._again_at = now + self._every_ns
+
+    def _believe(self) -> None:
+        """Refresh trust, then take documents. Raises the first repository's error where none gives metadata."""
+        faults: list[EdgedError] = []
+        for repository in self._repositories:
+            try:
+                now = self._time.now(self.floor.now.time)
+                trusted, floor = refresh(self._folder, self._root, repository.metadata, moment(now), self.floor.now)
+            except EdgedError as error:
+                faults.append(error)
+                continue
+            self.floor.put(msgspec.structs.replace(floor, time=self._time.lifted(floor.time)))
+            self.beliefs.trusted = trusted
+            break
+        else:
+            raise next((each for each in faults if isinstance(each, Untrusted)), faults[0])
+        for audience in self.audiences:
+            self._take(audience)
+
+    def _take(self, audience: str) -> None:
+        """Accept the newest document for an audience, from whichever repository has it."""
+        faults = [fault for repository in self._repositories if (fault := self._take_from(repository, audience)) is not None]
+        if len(faults) < len(self._repositories) or not faults:  # an old copy beside the new one is no news
+            self.beliefs.faults.pop(audience, None)
+        else:
+            self.beliefs.faults[audience] = faults[0]
+
+    def _take_from(self, repository: Repository, audience: str) -> EdgedError | None:
+        try:
+            envelope = repository.desired(audience)
+            if envelope is not None:
+                self._accept(envelope, audience)
+        except EdgedError as error:
+            return error
+        return None
+
+    def _accept(self, envelope: bytes, audience: str) -> None:
+        trusted, floor = self.beliefs.trusted, self.floor.now
+        if trusted is None or trusted.director is None:
+            raise Untrusted("no-director", "the repository names nobody who may order", "the fleet manager runs `edged fleet list DIR`")
+        seen = floor.revs.get(audience, Revision())
+        document, revision = accept(envelope, audience, trusted.director, seen, self._now())
+        self.floor.put(msgspec.structs.replace(floor, revs={**floor.revs, audience: revision}))
+        self.beliefs.documents[audience] = document
+
+    def _now(self) -> datetime:
+        return moment(self._time.now(self.floor.now.time))
