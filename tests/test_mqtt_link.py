@@ -165,6 +165,41 @@ def test_a_message_beyond_the_limit_is_skipped_and_the_next_one_is_not(
     assert all(heard.mids[1])
 
 
+@VERSIONS
+def test_a_retained_message_is_told_from_a_new_one_and_comes_again_when_asked_for(
+    broker: Mosquitto, make_link: MakeLink, topic: str, version: str
+) -> None:
+    told: list[tuple[bytes | None, bool]] = []
+    link = make_link(broker.port, version, on_block=lambda block, _: told.extend(zip(block.payloads, marks(block))))
+    with Peer(broker.port) as peer:
+        peer.publish(f"{topic}/kept", "old", retain=True)
+        link.subscribe(f"{topic}/+", 1)
+        link.start()
+        until(lambda: told == [(b"old", True)], "what the broker kept", lambda: told)
+        peer.publish(f"{topic}/kept", "new", retain=True)
+        until(lambda: told[1:] == [(b"new", False)], "what comes now", lambda: told)
+        link.resubscribe(f"{topic}/+")
+        until(lambda: told[2:] == [(b"new", True)], "what the broker kept, once more", lambda: told)
+        peer.publish(f"{topic}/kept", "", retain=True)
+
+
+def marks(block: Block) -> list[bool]:
+    return [i in block.retained for i in range(len(block.topics))]
+
+
+@VERSIONS
+def test_nothing_is_lost_while_a_filter_is_asked_for_again(broker: Mosquitto, make_link: MakeLink, topic: str, version: str) -> None:
+    heard = Heard()
+    link = listening(make_link, broker.port, topic, version, heard)
+    with Peer(broker.port) as peer:
+        for first in range(0, 200, 10):  # fewer than the broker lets be without an acknowledgement
+            link.resubscribe(topic)
+            peer.publish_all(topic, map(str, range(first, first + 10)))
+            heard.wait(1, first + 10)
+            link.ack(heard.mids[1][first:], 1)
+    assert heard.payloads[1] == [b"%d" % i for i in range(200)]
+
+
 # -- out: nothing lost, nothing without bound -------------------------------------------------
 
 
@@ -362,6 +397,13 @@ def test_a_broker_that_hangs_is_given_up_after_the_keepalive(make_broker: MakeBr
     until(lambda: link.state.state in ("disconnected", "unreachable"), "the link sees that nobody answers", lambda: link.state)
     broker.signal(signal.SIGCONT)
     next_connection(link, 1)
+
+
+def test_no_wait_between_attempts_is_longer_than_asked_for(make_link: MakeLink) -> None:
+    """A link that is up for five seconds in thirty must be found up."""
+    long, short = make_link(free_port()), make_link(free_port(), longest_wait_s=5.0)
+    assert 25 < max(long._backoff.next() for _ in range(100)) <= 30
+    assert 4 < max(short._backoff.next() for _ in range(100)) <= 5
 
 
 def test_each_connection_leaves_a_will_of_its_own(broker: Mosquitto, make_link: MakeLink, topic: str) -> None:

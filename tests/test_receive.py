@@ -50,6 +50,35 @@ def test_a_stream_cut_at_any_two_places_gives_the_same_messages(version5):
             assert read([whole[:first], whole[first:second], whole[second:]], version5=version5) == (expected, PINGRESP + SUBACK)
 
 
+def flags(block) -> tuple[list[int], bool]:
+    return block.retained, block.again
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("version5", [False, True])
+def test_the_retained_ones_of_a_block_are_named_by_index(qos, version5):
+    plain, kept = publish(b"a", b"1", qos, version5=version5), bytearray(publish(b"b", b"2", qos, version5=version5))
+    kept[0] |= 0x01
+    assert flags(PublishReader(1000, version5).feed(plain + kept + PINGRESP + plain + kept)) == ([1, 3], False)
+    assert flags(PublishReader(1000, version5).feed(plain * 3)) == ([], False)
+
+
+def test_a_retained_message_sent_again_is_both():
+    kept = bytearray(publish(b"b", b"2"))
+    kept[0] |= 0x09
+    assert flags(PublishReader(1000, False).feed(publish(b"a", b"1") + kept)) == ([1], True)
+
+
+def test_a_retained_message_that_is_too_large_is_named_once_wherever_it_is_cut():
+    kept = bytearray(publish(b"topic", b"x" * 2000))
+    kept[0] |= 0x01
+    whole = publish(b"a", b"1") + kept + publish(b"c", b"3")
+    for cut in range(len(publish(b"a", b"1")), len(whole)):
+        reader = PublishReader(1000, False)
+        blocks = [reader.feed(whole[:cut]), reader.feed(whole[cut:])]
+        assert [block.topics[i] for block in blocks for i in block.retained] == [b"topic"]
+
+
 def test_one_byte_at_a_time():
     whole = publish(b"t", b"p" * 200) + PINGRESP + publish(b"t", b"q" * 3000) + publish(b"u", b"r")
     messages, others = read([whole[i : i + 1] for i in range(len(whole))])
@@ -96,6 +125,7 @@ def test_any_bytes_give_messages_or_malformed(chunks, version5):
         for chunk in chunks:
             block = reader.feed(chunk)
             assert len(block.topics) == len(block.payloads) == len(block.mids)
+            assert all(0 <= i < len(block.topics) for i in block.retained)
             assert sum(map(len, reader._parts)) <= 70_000
     except Malformed:
         pass

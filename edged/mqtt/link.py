@@ -27,7 +27,7 @@ from edged.mqtt.client import CONNECT_TIMEOUT_S, IN_FLIGHT, Client
 from edged.mqtt.message import Message, Will
 from edged.mqtt.outbox import Outbox
 from edged.mqtt.receive import Block
-from edged.mqtt.state import LinkState, why
+from edged.mqtt.state import LinkState, why, why_refused
 
 STEADY_NS = 10 * NS  # a connection that ends earlier counts as a failed attempt: waits go on growing
 MUTE_NS = 30 * NS  # a broker that has not acknowledged a message for so long gets a new connection, and it again
@@ -54,12 +54,14 @@ class Link:
         is_overfull: Callable[[], bool] = lambda: False,
         will: Callable[[], Will] | None = None,
         keep_session: bool = True,
+        longest_wait_s: float = 30.0,
     ) -> None:
         """Prepare; nothing is opened yet.
 
         `will` is asked anew for each connection. With `keep_session` the broker keeps what
         comes while the link is away; `on_resumed` is told of the connection on which it sends
         that, and again what was not acknowledged. While `is_overfull` the link stays away.
+        Waits between attempts grow up to `longest_wait_s`.
         """
         self.name = name
         self.broker = broker
@@ -76,11 +78,11 @@ class Link:
         self._will = will
         self._keep_session = keep_session
         self._subscriptions: dict[str, int] = {}
-        self.outbox = Outbox(self._hand_over, clock)
+        self.outbox = Outbox(lambda message: self._client.hand_over(message), clock)
         self._window = IN_FLIGHT
         self._answered = False  # the broker has answered this connection's CONNECT
         self._began = 0  # monotonic ns, when the present connection began to stand
-        self._backoff = Backoff(0.5, 30.0, rng)
+        self._backoff = Backoff(0.5, longest_wait_s, rng)
         self._stop = threading.Event()
         self._versions = {"auto": ["5", "3.1.1"], "5": ["5"], "3.1.1": ["3.1.1"]}[broker.version]
         self._client = self._make(self._versions[0])
@@ -92,6 +94,14 @@ class Link:
         self._subscriptions = {**self._subscriptions, topic_filter: qos}  # anew: the link's thread may be reading the old ones
         if self.state.state == "connected":
             self._client.subscribe([(topic_filter, qos)])
+
+    def resubscribe(self, topic_filter: str) -> None:
+        """Ask again for a filter that is subscribed to; the broker sends its retained messages anew. From any thread.
+
+        For a retained message that should be there and does not come. Nothing is lost meanwhile:
+        MQTT says of a SUBSCRIBE to a standing subscription that the flow goes on.
+        """
+        self.subscribe(topic_filter, self._subscriptions[topic_filter])
 
     def start(self) -> None:
         """Begin to connect; returns at once, also when no broker is there."""
@@ -266,14 +276,10 @@ class Link:
     # -- refusals --------------------------------------------------------------------------
 
     def _refused(self, reason: str) -> None:
-        if reason in ("Bad user name or password", "Not authorized"):
-            who = f"user {self.broker.username}" if self.broker.username else "a client without a user name"
-            text = f"the broker refuses {who}: wrong user name or password, or not allowed to connect ({reason})"
-            self._change("refused", "broker-refused", text)
-        elif reason == "Unsupported protocol version":
+        if reason == "Unsupported protocol version":
             self._turned_down("broker-version", f"the broker does not speak MQTT {self._client.protocol_version}")
         else:
-            self._change("refused", "broker-refused", f"the broker refuses the connection: {reason}")
+            self._change("refused", "broker-refused", why_refused(reason, self.broker.username))
 
     def _turned_down(self, code: str, text: str) -> None:
         """Try the next MQTT version, if one is left; else say what happened."""
@@ -281,9 +287,6 @@ class Link:
             self._versions = [*self._versions[1:], self._versions[0]]
             self._client = self._make(self._versions[0])
         self._change("refused", code, text)
-
-    def _hand_over(self, message: Message) -> int:
-        return self._client.hand_over(message)
 
     def _change(self, state: str, code: str, text: str, version: str = "") -> None:
         since = self.state.since if state == self.state.state else self._clock.mono()

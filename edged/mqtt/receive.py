@@ -24,8 +24,9 @@ class Block:
     """What one block of bytes held.
 
     `mids[i]` is 0 for QoS 0. A payload of None was longer than the limit and was skipped.
-    `again`: the broker says of one of them that it sent it before. `others` are whole packets
-    of other kinds, as they came.
+    `again`: the broker says of one of them that it sent it before. `retained` names by index,
+    rising, those with the RETAIN flag: the broker kept them, and sends them because of a
+    subscription. `others` are whole packets of other kinds, as they came.
     """
 
     topics: list[bytes] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Block:
     mids: list[int] = field(default_factory=list)
     others: bytes = b""
     again: bool = False
+    retained: list[int] = field(default_factory=list)
 
 
 class PublishReader:
@@ -94,8 +96,9 @@ class PublishReader:
             elif publish:
                 at = body + 2 + (data[body] << 8 | data[body + 1]) if length >= 2 else stop + 1
                 topic = data[body + 2 : at]
+                if first & 0x09:  # seldom: sent before, or kept
+                    _note_flags(first, block)
                 if first & 0x06:
-                    block.again |= first & 0x08 != 0
                     mid = data[at] << 8 | data[at + 1] if at + 2 <= stop else 0
                     if not mid:
                         raise Malformed("a PUBLISH without a packet identifier")
@@ -135,11 +138,19 @@ class PublishReader:
         mid = data[head - 2] << 8 | data[head - 1] if data[start] & 0x06 else 0
         if data[start] & 0x06 and not mid:
             raise Malformed("a PUBLISH without a packet identifier")
+        _note_flags(data[start], block)
         block.topics.append(data[body + 2 : head - 2] if mid else data[body + 2 : head])
         block.payloads.append(None)
         block.mids.append(mid)
         self._skip = max(0, stop - end)
         return True
+
+
+def _note_flags(first: int, block: Block) -> None:
+    """Note of the PUBLISH that comes next into the block that it was sent before, or kept by the broker."""
+    block.again |= first & 0x0E > 0x08  # DUP says nothing at QoS 0
+    if first & 0x01:
+        block.retained.append(len(block.mids))
 
 
 def _length(data: bytes, start: int) -> tuple[int, int]:

@@ -30,3 +30,11 @@ def why(error: Exception, where: str) -> str:
     if isinstance(error, TimeoutError):
         return f"{where} does not answer"
     return f"cannot connect to {where}: {error}"
+
+
+def why_refused(reason: str, username: str) -> str:
+    """Say why the broker refuses the connection; `reason` is its answer."""
+    if reason not in ("Bad user name or password", "Not authorized"):
+        return f"the broker refuses the connection: {reason}"
+    who = f"user {username}" if username else "a client without a user name"
+    return f"the broker refuses {who}: wrong user name or password, or not allowed to connect ({reason})"
