@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 
 from edged.config.check import Document
 from edged.config.places import Path as KeyPath
-from edged.config.schema import Config, FileOutput, FileSource, Pipeline
+from edged.config.schema import Config, FileOutput, FileSource, Fleet, Pipeline
 from edged.config.words import show
 
 T = TypeVar("T", bound=Struct)
@@ -34,10 +34,21 @@ def resolve(config: Config, folder: Path) -> Config:
         config,
         device=_at(config.device, folder, "state_dir"),
         mqtt=config.mqtt and {name: _at(broker, folder, *_BROKER_FILES) for name, broker in config.mqtt.items()},
-        fleet=_at(config.fleet, folder, "root"),
+        fleet=_resolve_fleet(config.fleet, folder),
         control=_at(config.control, folder, "socket"),
         pipelines=config.pipelines and [_resolve_pipeline(each, folder) for each in config.pipelines],
     )
+
+
+def _resolve_fleet(fleet: Fleet, folder: Path) -> Fleet:
+    if fleet is None or fleet.repositories is None:
+        return _at(fleet, folder, "root")
+    return structs.replace(_at(fleet, folder, "root"), repositories=[_repository(each, folder) for each in fleet.repositories])
+
+
+def _repository(repository: str, folder: Path) -> str:
+    is_place = repository and repository != "mqtt" and "://" not in repository
+    return str(folder / repository) if is_place else repository
 
 
 def _resolve_pipeline(pipeline: Pipeline, folder: Path) -> Pipeline:

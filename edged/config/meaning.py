@@ -31,6 +31,8 @@ def check_meaning(config: Config, device_id: str, document: Document) -> None:
             _check_broker(broker, ("mqtt", name), document)
     for i, pipeline in pipelines_of(config):
         _check_pipeline(pipeline, ("pipelines", i), document)
+    if config.fleet is not None and config.fleet.repositories is not None:
+        _check_repositories(config.fleet.repositories, document)
     if config.metrics is not None and config.metrics.listen:
         _check_listen(config.metrics.listen, document)
     if config.control is not None and config.control.socket:
@@ -82,6 +84,18 @@ def _check_pipeline(pipeline: Pipeline, path: Path, document: Document) -> None:
         document.fault((*path, "outputs"), "no-output", "is empty: the results would go nowhere", "name one, or remove the key")
     if pipeline.decoder is not None:
         check_decoder(pipeline.decoder, (*path, "decoder"), document)
+
+
+def _check_repositories(repositories: list[str], document: Document) -> None:
+    for i, each in enumerate(repositories):
+        path = ("fleet", "repositories", i)
+        if "://" in each and not re.match(r"https?://[^/\s?#@]+(/[^\s?#]*)?\Z", each):
+            text = f"{show(each)} is not the address of a web server's folder"
+            document.fault(path, "bad-url", text, "write `https://host/folder`, without user, `?` and `#`")
+        elif not each or "\0" in each:
+            document.fault(path, "bad-path", "is not a place", 'write "mqtt", an https:// address, or a folder')
+        if each in repositories[:i]:
+            document.fault(path, "duplicate-name", f"{show(each)} stands there twice", "remove one of the two")
 
 
 def _check_listen(listen: str, document: Document) -> None:

@@ -204,8 +204,16 @@ class Pipeline(_Base, frozen=True):
 class Fleet(_Base, frozen=True):
     """Signed updates."""
 
-    root: Annotated[str, _about("trust anchor; without it no pushes are accepted")] = ""
+    root: Annotated[str, _about("trust anchor: the fleet's `1.root.json`; without it no pushes are accepted")] = ""
     groups: Annotated[list[Name], _about("groups this board belongs to")] = []
+    repositories: Annotated[
+        list[str],
+        Meta(
+            description='where metadata, orders and models come from, the first that has them: `"mqtt"`, an `https://` address, a folder',
+            min_length=1,
+            max_length=8,
+        ),
+    ] = msgspec.field(default_factory=lambda: ["mqtt"])
     max_mib_per_day: Annotated[int, _about("download limit, MiB a day; 0: none", ge=0)] = 0
 
 

@@ -106,7 +106,7 @@ def _broker_uses(config: Config) -> Iterator[tuple[Path, str]]:
         for k, output in enumerate(pipeline.outputs or []):
             if isinstance(output, MqttOutput) and output.broker is not None:
                 yield ("pipelines", i, "outputs", k, "broker"), output.broker
-    if config.fleet is not None and config.fleet.root:
+    if config.fleet is not None and config.fleet.root and "mqtt" in (config.fleet.repositories or []):
         yield ("fleet", "root"), "main"
 
 
