@@ -122,7 +122,7 @@ def _order(stand: Stand, model: str, release: int, rev: int, policy: Policy) -> 
     targets = stand.targets.signed.targets
     target = targets.get(target_path(model, release))
     if target is None:
-        raise _unknown(model, release, releases_of(targets))
+        raise unknown_release(model, release, targets)
     return Order(release=release, sha256=target.hashes["sha256"], asked=rev, policy=policy)
 
 
@@ -134,7 +134,9 @@ def releases_of(paths: Iterable[str]) -> dict[str, list[int]]:
     return found
 
 
-def _unknown(model: str, release: int, there: Mapping[str, Sequence[int]]) -> OperatorError:
+def unknown_release(model: str, release: int, paths: Iterable[str]) -> OperatorError:
+    """Say that a release is not there, and which are, by the paths of targets."""
+    there = releases_of(paths)
     if model in there:
         hint = f"releases of {model}: {', '.join(map(str, there[model]))}"
     else:
