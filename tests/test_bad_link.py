@@ -7,7 +7,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -142,32 +143,40 @@ class Echo:
     def __init__(self, name: bytes = b"") -> None:
         self._name = name
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._clients: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._run(self._accept)
 
     def __enter__(self) -> Echo:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(PATIENCE_S)
         self._listener.close()
+        for client in self._clients:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+
+    def _run(self, target: Callable[..., None], *arguments: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=target, args=arguments, daemon=True))
+        self._threads[-1].start()
 
     def _accept(self) -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                self._clients.append(client)
+                self._run(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
-        with client:
-            try:
-                client.sendall(self._name)
-                while data := client.recv(1 << 16):
-                    client.sendall(data)
-            except OSError:
-                pass
+        with client, suppress(OSError):
+            client.sendall(self._name)
+            while data := client.recv(1 << 16):
+                client.sendall(data)
 
 
 @pytest.fixture
