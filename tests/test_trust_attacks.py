@@ -51,7 +51,8 @@ class Board:
         return trusted
 
     def accept(self, envelope: bytes, audience: str = DEVICE) -> Desired:
-        assert self.trusted is not None and self.trusted.director is not None
+        assert self.trusted is not None
+        assert self.trusted.director is not None
         seen = self.floor.now.revs.get(audience, Revision())
         now = moment(self.time.now(self.floor.now.time))
         desired, revision = accept(envelope, audience, self.trusted.director, seen, now)
@@ -91,7 +92,8 @@ def refused(do: Callable[[], object]) -> EdgedError:
     with pytest.raises(EdgedError) as caught:
         do()
     error = caught.value
-    assert error.code and error.text
+    assert error.code
+    assert error.text
     assert error.hint, f"{error.code} does not say what to do next"
     return error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -110,7 +111,8 @@ class HttpRepository:
         try:
             with urllib3.PoolManager(timeout=_TIMEOUT_S, retries=False) as pool:
                 answer = pool.request("GET", url, redirect=False, preload_content=False)
-                data = _read_within(answer, most, url)
+                with closing(answer):
+                    data = _read_within(answer, most, url)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _unreachable(f"{url} cannot be read: {error}") from None
         if answer.status == 404:
