@@ -7,8 +7,10 @@ As by a power cut, where that is asked for: then also what was written and not s
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import stat
 import traceback
 import warnings
 from collections import Counter
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PLAIN = ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "ftruncate")
+PLAIN = ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "ftruncate", "posix_fallocate")
 KILLED, BROKEN = 77, 78
 
 
@@ -33,27 +35,39 @@ class Cut:
 
 
 class Unsynced:
-    """What was written to files and not synced yet; their names, which are in the folders, last."""
+    """What was written to files and not synced yet, over older bytes or behind them; their names, which are in the folders, last."""
 
     def __init__(self) -> None:
         self._synced: dict[tuple[int, int], tuple[int, int]] = {}  # by device and inode: a descriptor, the size that is safe
+        self._older: dict[tuple[int, int], list[tuple[int, bytes]]] = {}  # what lay where it was written
 
-    def written(self, fd: int) -> None:
-        """Keep the size that a file has before a write to it."""
+    def written(self, fd: int, length: int = 0) -> None:
+        """Keep what a file has before `length` bytes are written where it stands."""
         status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) not in self._synced:
-            self._synced[status.st_dev, status.st_ino] = os.dup(fd), status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            return
+        key = status.st_dev, status.st_ino
+        if key not in self._synced:
+            self._synced[key] = os.dup(fd), status.st_size
+        at = os.lseek(fd, 0, os.SEEK_CUR)
+        if at < status.st_size and not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND:
+            with open(f"/proc/self/fd/{fd}", "rb", buffering=0) as file:
+                self._older.setdefault(key, []).append((at, os.pread(file.fileno(), length, at)))
 
     def synced(self, fd: int) -> None:
         """Forget a file: all of it is safe now."""
         status = os.fstat(fd)
-        kept, _ = self._synced.pop((status.st_dev, status.st_ino), (-1, 0))
+        key = status.st_dev, status.st_ino
+        kept, _ = self._synced.pop(key, (-1, 0))
+        self._older.pop(key, None)
         if kept >= 0:
             os.close(kept)
 
     def lose(self) -> None:
         """Let it be gone."""
-        for fd, size in self._synced.values():
+        for key, (fd, size) in self._synced.items():
+            for at, older in reversed(self._older.get(key, [])):
+                os.pwrite(fd, older, at)
             os.truncate(fd, size)
 
 
@@ -64,6 +78,8 @@ def durable(meet: Callable[[str, Callable[[], object]], None], unsynced: Unsynce
 
     def plain(name: str) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
+            if unsynced and name == "posix_fallocate":
+                unsynced.written(args[0])
             meet(name, lambda: None)
             result = real[name](*args, **options)
             if unsynced and name == "fsync":
@@ -75,7 +91,7 @@ def durable(meet: Callable[[str, Callable[[], object]], None], unsynced: Unsynce
     def write(fd: int, data: Any) -> int:
         view = memoryview(data)
         if unsynced:
-            unsynced.written(fd)
+            unsynced.written(fd, len(view))
         meet("write", lambda: real["write"](fd, view[: len(view) // 2]))
         return real["write"](fd, view)
 
