@@ -17,7 +17,7 @@ from edged.fleet.confirm import Watched
 from edged.fleet.machine import EXITS
 from edged.models.book import Book
 from edged.models.entries import Held, Moved, Policy, Update
-from edged.models.manifest import Manifest, Release
+from edged.models.manifest import Release
 from edged.models.packed import Packed
 from edged.models.source import FolderSource
 from edged.models.store import Store
@@ -44,6 +44,7 @@ class FakePorts:
     def __init__(self) -> None:
         self.builds = "tflite 1"
         self.wanted = True
+        self.looks = 0
         self.seen: dict[str, Watched] = {}
         self.served: dict[str, int | None] = {}
         self.script: dict[str, list[Step]] = {}
@@ -56,8 +57,12 @@ class FakePorts:
     def wants(self, model: str) -> bool:
         return self.wanted
 
-    def check(self, manifest: Manifest, packed: Packed) -> None:
-        self._play("check", packed.name, packed.release, lambda: False)
+    def look(self) -> None:
+        self.looks += 1
+
+    def fitting(self, release: Release, packed: Packed) -> list[str]:
+        self._play("fitting", packed.name, packed.release, lambda: False)
+        return [each.name for each in release.here]
 
     def watched(self, model: str) -> Watched:
         return self.seen.get(model, GOOD)
@@ -256,7 +261,7 @@ def check_tidy(state_dir: Path, kept: set[tuple[str, int]]) -> None:
     releases = store.releases()
     assert {(each.name, each.release) for each in releases} == kept
     assert not [each.damage for each in releases if each.damage]
-    named = {seal.sha256 for each in releases for seal in store.packed(each.name, each.release).files.values()}
+    named = {seal.sha256 for each in releases for seal in store.candidate(each.name, each.release).seals.values()}
     assert set(os.listdir(root / "blobs" / "sha256")) == named
     assert os.listdir(root / "incoming") == []
     assert list(strays(root)) == []

@@ -23,7 +23,7 @@ def board(tmp_path: Path) -> Board:
 
 
 def port_of(stage: str) -> str:
-    return {"evaluate": "check", "trial": "trial", "activate": "serve", "confirm": "rehearse"}[stage]
+    return {"evaluate": "fitting", "trial": "trial", "activate": "serve", "confirm": "rehearse"}[stage]
 
 
 # -- the good way ---------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ def test_a_good_release_goes_all_the_way(board: Board):
     board.settle()
     assert board.path() == GOOD_WAY
     assert board.standing() == (1, 1, None)
-    assert [call[0] for call in board.ports.calls] == ["check", "trial", "serve", "rehearse"]
+    assert [call[0] for call in board.ports.calls] == ["fitting", "trial", "serve", "rehearse"]
     board.commit(2)
     assert board.standing() == (2, 2, 1)
     assert board.held().reports[2] == {"variant": "fp32", "swap": {"gap_ms": 1}}
@@ -46,10 +46,10 @@ def test_a_good_release_goes_all_the_way(board: Board):
 
 def test_each_state_is_in_the_journal_before_anything_is_done_about_it(board: Board):
     seen = []
-    for port in ("check", "trial", "serve", "rehearse"):
+    for port in ("fitting", "trial", "serve", "rehearse"):
         board.ports.script[port] = [lambda _, port=port: seen.append((port, board.update().state))]
     board.commit(1)
-    assert seen == [("check", "evaluate"), ("trial", "trial"), ("serve", "activate"), ("rehearse", "confirm")]
+    assert seen == [("fitting", "evaluate"), ("trial", "trial"), ("serve", "activate"), ("rehearse", "confirm")]
 
 
 def test_a_release_without_a_pipeline_waits_for_one_and_is_committed_when_it_has_proven_itself(board: Board):

@@ -65,7 +65,7 @@ def disturb(board: Board, chance: random.Random) -> None:
         board.ports.seen.pop(model)
     board.free = chance.choice([0, 1 << 40, 1 << 40])
     faults = [BoardError("flaky", "it fails now and then"), PublisherError("wrong", "it is wrong"), BoardError("memory-short", "short")]
-    board.ports.script[chance.choice(["check", "trial", "shadow", "serve", "rehearse"])] = [chance.choice(faults)] * chance.choice([1, 4])
+    board.ports.script[chance.choice(["fitting", "trial", "shadow", "serve", "rehearse"])] = [chance.choice(faults)] * chance.choice([1, 4])
     if chance.random() < 0.2:
         board.ports.builds = f"tflite {chance.randint(1, 3)}"
     if chance.random() < 0.3:

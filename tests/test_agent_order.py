@@ -49,7 +49,7 @@ def test_it_makes_room_by_what_nobody_needs(board: Board):
     freed = []
     collect = board.store.collect
 
-    def collected(keep: set[tuple[str, int]]) -> int:
+    def collected(keep: set[tuple[str, int]], coming: object) -> int:
         freed.append(collect(keep))
         board.free = 1 << 40
         return freed[-1]

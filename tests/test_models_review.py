@@ -32,7 +32,7 @@ from edged.models.entries import Failure, Held, Moved, Refusal
 from edged.models.manifest import load_release
 from edged.models.packed import PACKED, parse_packed
 from edged.models.source import FilesSource
-from edged.models.store import Candidate, Store, Stored
+from edged.models.store import Store, Stored
 from edged.select.terms import Option
 from edged.service import control_path, stock, trials
 from edged.service.ports import LonePorts
@@ -175,7 +175,7 @@ def test_every_code_of_the_control_path_is_in_the_document() -> None:
     document = (REPO / "docs" / "models.md").read_text()
     places = [*(REPO / "edged/fleet").glob("*.py"), *(REPO / "edged/cli/models").glob("*.py")]
     places += [
-        REPO / f"edged/models/{each}.py" for each in ("store", "shelf", "claim", "journal", "source", "section", "packed", "candidate")
+        REPO / f"edged/models/{each}.py" for each in ("store", "disk", "shelf", "claim", "journal", "source", "section", "packed", "candidate")
     ]
     places += [
         REPO / f"edged/service/{each}.py"
@@ -225,7 +225,7 @@ def test_the_good_release_before_is_not_called_never_activated_after_a_rollback(
 
 def test_small_files_are_told_in_kib() -> None:
     moved = Moved(at=0, model="har", release=1, digest="", input="", state="fetch")
-    job = Job(moved, Candidate(*[None] * 4), progress=JobProgress(done=512, total=2048))  # type: ignore[arg-type]
+    job = Job(moved, None, progress=JobProgress(done=512, total=2048))
     status = update_status("har", Held(), job, SystemClock())
     assert status is not None
     assert status.stage == "fetch 0.5 of 2.0 KiB"

@@ -86,7 +86,7 @@ def test_examine_writes_nothing_and_names_the_release_by_its_release_json(store:
     candidate = store.examine(FolderSource(folder))
     assert candidate.digest == hashlib.sha256((folder / PACKED).read_bytes()).hexdigest()
     assert candidate.manifest == load_release(folder).manifest
-    assert store.need(candidate.packed) == sum(seal.size for seal in candidate.packed.files.values())
+    assert store.need(candidate) == sum(seal.size for seal in candidate.packed.files.values())
     assert not (tmp_path / "state").exists()
 
 
@@ -108,7 +108,7 @@ def test_two_releases_share_the_files_that_are_the_same(store: Store, tmp_path: 
     install(store, tiny(tmp_path / "one", 1))
     before = blobs(store)
     second = store.examine(FolderSource(tiny(tmp_path / "two", 2)))
-    assert store.need(second.packed) == second.packed.files["model.toml"].size
+    assert store.need(second) == second.packed.files["model.toml"].size
     install(store, tmp_path / "two")
     assert len(blobs(store) - before) == 1
     assert [each.release for each in store.releases()] == [2, 1]
@@ -125,11 +125,11 @@ def test_the_same_release_again_changes_nothing(store: Store, tmp_path: Path):
 def test_progress_ends_at_what_was_to_do(store: Store, tmp_path: Path):
     source = FolderSource(large(tmp_path / "one", 3 * MIB + 5))
     candidate = store.examine(source)
-    need, fetched, verified = store.need(candidate.packed), [], []
+    need, fetched, verified = store.need(candidate), [], []
     with store.claim():
         store.fetch(source, candidate, fetched.append, never)
         store.verify(candidate, verified.append, never)
-        assert store.need(candidate.packed) == 0
+        assert store.need(candidate) == 0
     for done in (fetched, verified):
         assert done == sorted(set(done))
         assert done[-1] == need
@@ -280,7 +280,7 @@ def test_a_release_that_does_not_fit_is_refused_before_the_first_byte(tmp_path: 
         error = refused("no-space", lambda: store.fetch(source, candidate, ignore, never), BoardError)
         assert "5.0 MiB" in error.text
         assert everything(store) == set()
-        free[0] += store.need(candidate.packed) - 5 * MIB
+        free[0] += store.need(candidate) - 5 * MIB
         store.fetch(source, candidate, ignore, never)
     free[0] = 0
     assert store.room() == 0

@@ -298,7 +298,7 @@ def test_an_install_right_after_a_cancel_while_a_release_is_brought_in(board: Bo
 
 
 def test_an_update_that_waits_is_cancelled_while_another_ones_trial_runs(board: Board) -> None:
-    board.ports.script["check"] = [BoardError("memory-short", "memory is short", "wait")]
+    board.ports.script["fitting"] = [BoardError("memory-short", "memory is short", "wait")]
     board.install(1, "other")
     board.until("wait", "other")
     board.ports.script["trial"] = [until_cancelled(lambda: board.agent.cancel("other"))]

@@ -43,7 +43,7 @@ def command(config: str | None, model_dirs: tuple[str, ...], seconds: float, pre
     if predict:
         from edged.cli.predicted import show_predictions
 
-        files = places or tuple(str(release.path_of(v)) for release in _releases(config, model_dirs) for v in release.manifest.variants)
+        files = places or tuple(str(release.path_of(v)) for release in _releases(config, model_dirs) for v in release.here)
         show_predictions(config, files, seconds, as_json)
         return
     _measure(_releases(config, model_dirs), seconds, as_json)
@@ -61,7 +61,7 @@ def _measure(releases: list[Release], seconds: float, as_json: bool) -> None:
     paths: list[PathSpeed] = []
     failed: dict[str, str] = {}
     for release in releases:
-        for variant in release.manifest.variants:
+        for variant in release.here:
             name = f"{release.manifest.name} {release.manifest.release} {variant.name}"
             progress.show(name)
             try:

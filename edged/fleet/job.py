@@ -8,7 +8,7 @@ from edged.clock import NS, Clock
 from edged.fleet.machine import CONFIRM, WAIT
 from edged.models.entries import Moved, Refusal
 from edged.models.manifest import Release
-from edged.models.source import Source
+from edged.models.source import Remote, Source
 from edged.models.store import Candidate
 
 
@@ -41,13 +41,14 @@ class Progress:
 class Job:
     """An update and what it works with.
 
-    stop     the event that somebody asked for: cancelled (by `stopped_by`) or replaced
-    counts   whether the next try is another attempt: it is after a failure, not after a wait for space or for its turn
-    blocked  how often it waited for what the board may come to have
+    candidate  None for a push that goes on after a restart, until its order was looked up: then it is known what is to come
+    stop       the event that somebody asked for: cancelled (by `stopped_by`) or replaced
+    counts     whether the next try is another attempt: it is after a failure, not after a wait for space or for its turn
+    blocked    how often it waited for what the board may come to have
     """
 
     moved: Moved
-    candidate: Candidate
+    candidate: Candidate | None
     source: Source | None = None
     release: Release | None = None
     progress: Progress = field(default_factory=Progress)
@@ -66,11 +67,28 @@ class Job:
         """Name the state."""
         return self.moved.state
 
+    @property
+    def is_far(self) -> bool:
+        """Say whether its bytes come from far away: that may take days."""
+        return isinstance(self.source, Remote)
+
+    @property
+    def known(self) -> Candidate:
+        """Give the candidate of a job that is worked on."""
+        assert self.candidate is not None, "a job without a candidate is never ready"
+        return self.candidate
+
     def is_ready(self, clock: Clock) -> bool:
         """Say whether its stage can be worked on now."""
         if self.state == CONFIRM:
             return False
-        return bool(self.stop) or self.state != WAIT or clock.mono() >= self.progress.retry_at
+        if self.stop:
+            return True
+        return self.candidate is not None and (self.state != WAIT or clock.mono() >= self.progress.retry_at)
+
+    def wait(self, clock: Clock, text: str, seconds: float) -> None:
+        """Let it wait; `text` says for what."""
+        self.progress = Progress(since=clock.mono(), blocked_by=text, retry_at=clock.mono() + int(seconds * NS))
 
     def close(self) -> None:
         """Let go of the source."""

@@ -22,7 +22,8 @@ EXITS = frozenset({COMMITTED, REJECTED, ROLLED_BACK, SUPERSEDED})
 MAX_ATTEMPTS = 3
 
 # Codes of what a board may come to have. An update that waits for it has not failed, nor has one that lets another go first.
-BLOCKING = frozenset({"no-space", "memory-short"})
+# The last four are what a transfer waits for: a connection, a server that answers, one that has the file, and the next day's bytes.
+BLOCKING = frozenset({"no-space", "memory-short", "offline", "no-server", "blob-not-found", "budget-spent"})
 GAVE_WAY = "gave-way"
 
 _NEXT = {EVALUATE: FETCH, FETCH: VERIFY, VERIFY: TRIAL, TRIAL: ACTIVATE, ACTIVATE: CONFIRM, CONFIRM: COMMITTED}

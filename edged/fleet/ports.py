@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from edged.fleet.confirm import Watched
-from edged.models.manifest import Manifest, Release
+from edged.models.manifest import Release
 from edged.models.packed import Packed
 
 Cancelled = Callable[[], bool]
@@ -21,8 +21,14 @@ class Ports(Protocol):
     def wants(self, model: str) -> bool:
         """Say whether a pipeline of this board is to run the model."""
 
-    def check(self, manifest: Manifest, packed: Packed) -> None:
-        """Raise the EdgedError of a release that this board cannot run: channels, engine, memory."""
+    def look(self) -> None:
+        """See to what else the thread does, where a stage takes long."""
+
+    def fitting(self, release: Release, packed: Packed) -> list[str]:
+        """Name the variants of a release that are worth fetching from far away, the chosen one first; never none.
+
+        Raises the EdgedError of a release that this board cannot run: channels, engine, memory.
+        """
 
     def watched(self, model: str) -> Watched:
         """Sum up what the model's pipelines did since they went over to its release."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,11 +11,13 @@ from edged.clock import Clock
 from edged.errors import EdgedError
 from edged.fleet import machine
 from edged.fleet.job import Job, Progress
+from edged.fleet.requests import PUSH
 from edged.models.book import Book
 from edged.models.entries import Began, Held, Moved, Pinned, Refusal, Restored, Update
 from edged.models.store import Candidate, Store
 
 MAX_CRASHES = 2  # one may have been a power cut
+LOOKED_UP = "its order is looked up"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,16 @@ def is_under_way(held: Held) -> bool:
     return held.update is not None and held.update.state not in machine.EXITS
 
 
+def coming(models: Mapping[str, Held], jobs: Iterable[Job]) -> set[str] | None:
+    """Give the SHA-256 of all that pushes under way want; None while that is not known of one of them, because its order is looked up."""
+    pushes = [job for job in jobs if job.moved.kind == PUSH]
+    known = {job.moved.digest for job in pushes if job.candidate is not None}
+    under_way = [held.update.digest for held in models.values() if held.update and is_under_way(held) and held.update.kind == PUSH]
+    if not known.issuperset([*under_way, *(job.moved.digest for job in pushes)]):
+        return None
+    return {seal.sha256 for job in pushes if job.candidate for seal in job.candidate.seals.values()}
+
+
 def is_abandoned(held: Held) -> bool:
     """Say whether a release serves that nobody proves any more, though there is a good one: its successor came to nothing."""
     return held.unproven and held.last_good is not None and not is_under_way(held)
@@ -66,11 +79,12 @@ def is_abandoned(held: Held) -> bool:
 def recovered(held: Held, update: Update, stored: bool, clean: bool) -> Recovered:
     """Say how an update goes on. Pure.
 
-    `stored` says whether all of its release is in the store, `clean` that the daemon before was stopped, and did not just end.
+    `stored` says whether what was wanted of its release is in the store, `clean` that the daemon before was stopped, and did
+    not just end. A push goes on without: its bytes are where they were.
     """
     if update.state in (machine.ACTIVATE, machine.CONFIRM):
         return _in_service(held, update, stored)
-    if not stored:
+    if not stored and update.kind != PUSH:
         text = "the process that brought its files ended in between"
         return Recovered(machine.LOST, update.attempt, Refusal(family="board", code="source-lost", text=text, hint="install it again"))
     # A stop is no failure, nor is an end while it waited for space.
@@ -104,9 +118,9 @@ def _go_on(book: Book, store: Store, clock: Clock, model: str, held: Held, clean
         state = machine.after(update.state, how.event)
         entry = msgspec.structs.replace(entry, at=clock.wall(), state=state, attempt=how.attempt, why=how.why)
         book.note(entry)
-    if candidate is None or entry.state in machine.EXITS:
+    if entry.state in machine.EXITS:
         return None
-    return Job(entry, candidate, progress=Progress(since=clock.mono()))
+    return Job(entry, candidate, progress=Progress(since=clock.mono(), blocked_by="" if candidate else LOOKED_UP))
 
 
 def _stored(store: Store, model: str, update: Update) -> Candidate | None:

@@ -10,7 +10,7 @@ from edged.fleet.machine import ACTIVATE, EVALUATE, EXITS
 from edged.models.entries import Failure, Held, Moved, Policy
 from edged.models.store import Candidate
 
-INSTALL, ACTIVATION, ROLLBACK = "install", "activate", "rollback"
+INSTALL, ACTIVATION, ROLLBACK, PUSH = "install", "activate", "rollback", "push"
 
 
 def input_of(digest: str, around: str) -> str:
@@ -19,7 +19,9 @@ def input_of(digest: str, around: str) -> str:
 
 
 def asked(kind: str, candidate: Candidate, held: Held, *, source: str, policy: Policy, around: str, stored: bool, at: int) -> Moved:
-    """Give the first entry of an update; `stored` says whether this very release is in the store.
+    """Give the first entry of an update; `stored` says whether all of this very release is in the store.
+
+    A push may be of what is in the store: then it brings it into service.
 
     Raises PublisherError(`release-not-rising`), OperatorError(`release-stored`), and what
     the same input failed with before.
@@ -28,8 +30,8 @@ def asked(kind: str, candidate: Candidate, held: Held, *, source: str, policy: P
     key = input_of(candidate.digest, around)
     if kind != ROLLBACK and key in held.failures:
         raise failed_before(packed.name, held.failures[key])
-    if kind == INSTALL:
-        _check_number(candidate, held, stored)
+    if kind in (INSTALL, PUSH):
+        _check_number(candidate, held, stored and kind == INSTALL)
     return Moved(
         at=at,
         model=packed.name,

@@ -38,10 +38,12 @@ class Stages:
         self._by_state[job.state](job, cancelled)
 
     def _evaluate(self, job: Job, _cancelled: Cancelled) -> None:
-        """Say no to what can be known before the first byte."""
-        packed = job.candidate.packed
-        self._ports.check(job.candidate.manifest, packed)
-        need = self._store.need(packed)
+        """Say no to what can be known before the first byte; from far away only what is worth fetching will come."""
+        candidate = job.known.whole() if job.is_far else job.known
+        packed = candidate.packed
+        variants = self._ports.fitting(self._store.planned(candidate), packed)
+        job.candidate = candidate.narrowed(variants) if job.is_far else candidate
+        need = self._store.space(job.candidate)
         if need and need > self._store.room():
             self._collect()
         room = self._store.room()
@@ -50,13 +52,19 @@ class Stages:
             raise BoardError("no-space", text, "remove releases that are not used, or other files")
 
     def _fetch(self, job: Job, cancelled: Cancelled) -> None:
-        job.progress.total = self._store.need(job.candidate.packed)
+        def ends() -> bool:
+            over = cancelled()
+            if not over:
+                self._ports.look()
+            return over
+
+        job.progress.total = self._store.need(job.known)
         if job.source is not None:
-            self._store.fetch(job.source, job.candidate, _counting(job), cancelled)
+            self._store.fetch(job.source, job.known, _counting(job), ends if job.is_far else cancelled)
 
     def _verify(self, job: Job, cancelled: Cancelled) -> None:
-        job.progress.total = sum(seal.size for seal in job.candidate.packed.files.values())
-        job.release = self._store.verify(job.candidate, _counting(job), cancelled)
+        job.progress.total = sum(seal.size for seal in job.known.seals.values())
+        job.release = self._store.verify(job.known, _counting(job), cancelled)
         job.close()  # all of it is in the store
 
     def _trial(self, job: Job, cancelled: Cancelled) -> None:

@@ -8,7 +8,7 @@ Each transition is in the journal before anything is done about it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 import msgspec
@@ -16,18 +16,17 @@ import msgspec
 from edged.clock import NS, Clock
 from edged.errors import BugError, Cancelled, EdgedError
 from edged.fleet import machine
-from edged.fleet.confirm import judge
 from edged.fleet.job import Job, Progress
-from edged.fleet.outcome import MOST_RETRY_S, RETRY_S, outcome
+from edged.fleet.outcome import RETRY_S, outcome
 from edged.fleet.ports import Ports
-from edged.fleet.recovery import is_abandoned, keep_unnamed, recover, still_watched
+from edged.fleet.recovery import coming, is_abandoned, keep_unnamed, recover, still_watched
 from edged.fleet.requests import ROLLBACK
 from edged.fleet.stages import Stages
+from edged.fleet.watching import LOOK_S, Watching
 from edged.models.book import Book
 from edged.models.entries import Ended, Fell, Moved, Refusal, Restored
-from edged.models.store import Store
-
-LOOK_S = 0.5  # how often a release in service is judged
+from edged.models.source import Source
+from edged.models.store import Candidate, Store
 
 
 class Updates:
@@ -46,7 +45,7 @@ class Updates:
         self._urgent = False  # somebody wants a good release back: what is worked on gives way
         self._retry_stale = 0
         self._retry_journal = 0
-        self._next_look = 0
+        self._watching = Watching(book, ports, clock)
         self._ending = False
 
     def begin(self) -> None:
@@ -68,6 +67,11 @@ class Updates:
             job.close()
         self.book.note(Ended(at=self.clock.wall()))
 
+    @property
+    def ending(self) -> bool:
+        """Say whether `step` is to return soon."""
+        return self._ending
+
     def interrupt(self) -> None:
         """Let `step` return soon; what it works on goes on at the next start."""
         self._ending = True
@@ -80,21 +84,36 @@ class Updates:
             if before is not None:
                 before.close()
             for each in self._jobs:
-                if each.model == job.model and each.stop != machine.CANCELLED:  # who cancelled it was promised its end
+                if each.model == job.model and each.stop != machine.CANCELLED:
                     each.stop, each.stopped_by = machine.REPLACED, Refusal()
             self._asked[job.model] = job
             self._urgent = self._urgent or job.moved.kind == ROLLBACK
         self.changed.set()
 
+    def hurry(self, codes: Collection[str]) -> None:
+        """Let updates that wait for what one of these codes says look for it now, and as often as at first."""
+        for job in self.jobs():
+            if job.state == machine.WAIT and job.moved.why.code in codes:
+                job.blocked, job.progress.retry_at = 0, self.clock.mono()
+        self.changed.set()
+
+    def supersede(self, model: str) -> bool:
+        """End the update of a model for another one that is still to come; False where there is none."""
+        return self._stop(model, machine.REPLACED, Refusal())
+
     def stop_update(self, model: str, why: Refusal) -> bool:
         """End the update of a model, wherever it is; False where there is none."""
+        return self._stop(model, machine.CANCELLED, why)
+
+    def _stop(self, model: str, event: str, why: Refusal) -> bool:
         with self._lock:
             asked = self._asked.pop(model, None)
             if asked is not None:
                 asked.close()
             found = [job for job in self._jobs if job.model == model]
             for job in found:
-                job.stop, job.stopped_by = machine.CANCELLED, why
+                if job.stop != machine.CANCELLED:  # who cancelled it was promised its end
+                    job.stop, job.stopped_by = event, why
                 self._urgent = self._urgent or job is not self._working  # what is worked on gives way, so that this one ends soon
             if asked is not None and not found and is_abandoned(self.book.of(model)):
                 self.stale[model] = ""
@@ -105,6 +124,21 @@ class Updates:
         """Give the updates under way and those that wait for their turn."""
         with self._lock:
             return [*self._jobs, *self._asked.values()]
+
+    def join(self, candidate: Candidate, source: Source) -> Job | None:
+        """Give the update under way of this very release, None where there is none; one that has no candidate takes both."""
+        with self._lock:
+            newest = self._asked.get(candidate.packed.name) or next((job for job in self._jobs if job.model == candidate.packed.name), None)
+            if newest is None or newest.stop or newest.moved.digest != candidate.digest:
+                return None
+            if newest.candidate is None:
+                newest.candidate, newest.source, newest.progress = candidate, source, Progress(since=self.clock.mono())
+        self.changed.set()
+        return newest
+
+    def coming(self) -> set[str] | None:
+        """Give the hashes of the blobs that pushes under way want, see `Store.collect`."""
+        return coming(self.book.models(), self.jobs())
 
     @contextmanager
     def at_rest(self) -> Iterator[bool]:
@@ -175,17 +209,11 @@ class Updates:
         """Say whether what is done for an update should stop now."""
         if job.state == machine.ACTIVATE:  # short; and back leads over the last good release
             return self._ending or job.stop == machine.CANCELLED
-        waits = job.progress.shadow and bool(self._asked)  # for readings, perhaps for days: a newcomer goes first
-        return self._ending or bool(job.stop) or self._urgent or waits or self._one_fails()
-
-    def _one_fails(self) -> bool:
-        """Say whether a release in service must go: it does not wait until another one's trial is over."""
-        now = self.clock.mono()
-        if now < self._next_look:
-            return False
-        self._next_look = now + int(LOOK_S * NS)
-        watched = [job for job in self._jobs if job.state == machine.CONFIRM and job is not self._working]
-        return any(judge(self.ports.watched(job.model), job.moved.policy).why for job in watched)
+        fetches = job.is_far and job.state == machine.FETCH
+        newcomer = bool(self._asked) and (job.progress.shadow or fetches)  # who waits for readings or bytes may do so for days
+        if self._ending or job.stop or self._urgent or newcomer:
+            return True
+        return self._watching.calls([each for each in self._jobs if each is not self._working], proven=fetches)
 
     def _fail(self, job: Job, error: EdgedError) -> None:
         why = Refusal(**error.as_dict())
@@ -193,52 +221,19 @@ class Updates:
         if self._move(job, event, why) and job.state == machine.WAIT:
             job.counts = event == machine.FAILED
             job.blocked += event == machine.BLOCKED
-            self._wait(job, why.text, seconds)
+            job.wait(self.clock, why.text, seconds)
 
     def _give_way(self, job: Job) -> None:
         why = Refusal(family="operator", code=machine.GAVE_WAY, text="another update goes first")
         if self._move(job, machine.BLOCKED, why):
             job.counts = False
-            self._wait(job, why.text, 0.0)
-
-    def _wait(self, job: Job, text: str, seconds: float) -> None:
-        job.progress = Progress(since=self.clock.mono(), blocked_by=text, retry_at=self.clock.mono() + int(seconds * NS))
+            job.wait(self.clock, why.text, 0.0)
 
     def _confirm(self, job: Job) -> None:
         """Judge a release in service; commit it, or go back."""
-        if job.stop:
-            self._move(job, job.stop, job.stopped_by)
-            return
-        if job.moved.kind == ROLLBACK:  # it was proven before
-            self._move(job, machine.DONE)
-            return
-        seen = self.ports.watched(job.model)
-        judgement = judge(seen, job.moved.policy)
-        progress = job.progress
-        progress.windows, progress.seconds, progress.waits_for = seen.windows, seen.seconds, judgement.waits_for
-        if judgement.why:
-            self._move(job, machine.REFUSED, judgement.why)
-        elif not judgement.waits_for and self._survives_a_start(job):
-            self._move(job, machine.DONE)
-
-    def _survives_a_start(self, job: Job) -> bool:
-        """Say whether a daemon starts with this release: because one did, or because a rehearsal does."""
-        if self.book.of(job.model).restarts:
-            return True
-        job.progress.waits_for = "the rehearsal of a start"
-        if self.clock.mono() < job.progress.retry_at:
-            return False
-        try:
-            self.ports.rehearse(lambda: self._gives_way(job))
-        except Cancelled:
-            return False
-        except EdgedError as error:
-            if error.code in machine.BLOCKING | {"rehearsal-no-start"}:
-                self._wait(job, f"a restart of the daemon, or memory to rehearse one: {error.text}", MOST_RETRY_S)
-            else:
-                self._move(job, machine.REFUSED, Refusal(**error.as_dict()))
-            return False
-        return True
+        event, why = (job.stop, job.stopped_by) if job.stop else self._watching.judge(job, lambda: self._gives_way(job))
+        if event:
+            self._move(job, event, why)
 
     def _move(self, job: Job, event: str, why: Refusal | None = None, attempt: int = 0) -> bool:
         """Put a transition to disk, then make it; False where the disk does not take it: then it is tried again."""
@@ -257,7 +252,7 @@ class Updates:
         try:
             self.book.note(entry)
         except EdgedError as error:
-            self._wait(job, error.text, RETRY_S)
+            job.wait(self.clock, error.text, RETRY_S)
             self._retry_journal = job.progress.retry_at
             return False
         return True
@@ -267,7 +262,7 @@ class Updates:
         with self._lock:
             self._jobs.remove(job)
         job.close()
-        if job.state == machine.SUPERSEDED:  # its successor sees to all that follows
+        if job.state == machine.SUPERSEDED and job.model in self._asked:  # its successor sees to all that follows
             return
         if job.state == machine.ROLLED_BACK or is_abandoned(self.book.of(job.model)):
             self.stale[job.model] = ""
@@ -280,7 +275,8 @@ class Updates:
         """Remove what nobody needs, unless there are files of which nobody knows yet. Raises BoardError(`store-unwritable`)."""
         with self.at_rest() as rest:
             if rest:
-                self.store.collect(self.book.kept() | {(job.model, job.moved.release) for job in self._asked.values()})
+                asked = {(job.model, job.moved.release) for job in self._asked.values()}
+                self.store.collect(self.book.kept() | asked, self.coming())
 
     def _go_back(self) -> None:
         """Bring pipelines back to the release that is active."""

@@ -1,7 +1,8 @@
 """Every file of every release once, under the name of its content, and never anything else under such a name.
 
 blobs/sha256/{hex} is whole, right and read-only. incoming/{hex} is on its way, and is renamed to
-the former when it is on disk, and its size and hash are right.
+the former when it is on disk, and its size and hash are right. incoming/{hex}.part is on its way from far away: it has its
+full size from the beginning on, {hex}.map says which pieces of it are there, and an end leaves both to be gone on with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edged.models.packed import FileSeal
 from edged.models.removal import empty_folder
 
 PIECE = 1 << 20  # what is read, hashed and written at once; between two pieces a step can be cancelled
+PART, MAP = ".part", ".map"
 _UNSYNCED = 8 << 20  # what may wait in memory for a slow disk: as long as that takes, a cancel waits, and the spool's commits
 
 
@@ -27,12 +29,12 @@ class Watch:
     """Tells how many bytes of a step are done, and asks whether it is to go on."""
 
     def __init__(self, progress: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
-        self._progress, self._cancelled = progress, cancelled
+        self._progress, self.cancelled = progress, cancelled
         self._done = 0
 
     def ask(self) -> None:
         """Raise Cancelled where somebody wants that."""
-        if self._cancelled():
+        if self.cancelled():
             raise Cancelled
 
     def did(self, size: int) -> None:
@@ -42,7 +44,7 @@ class Watch:
 
 
 class Blobs:
-    """The blobs below a store's root. All but `path`, `has` and `missing` raise OSError where the disk does."""
+    """The blobs below a store's root. All but `path`, `has`, `missing` and `arrived` raise OSError where the disk does."""
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "blobs" / "sha256"
@@ -89,6 +91,37 @@ class Blobs:
             os.unlink(part)
         return is_right
 
+    def adopt(self, part: Path, seal: FileSeal, watch: Watch) -> bool:
+        """Make a blob of a file in incoming/; False, and nothing is left of it, where it has other bytes than were sealed.
+
+        Its pieces were checked as they came, the whole is hashed here, once. Nothing is counted. Also raises Cancelled; then it stays.
+        """
+        fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with os.fdopen(fd, "rb", buffering=0, closefd=False) as reader:
+                is_right = os.fstat(fd).st_size == seal.size and _copy(reader, None, seal, Watch(lambda _: None, watch.cancelled))
+            if is_right:
+                os.fchmod(fd, 0o444)
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        if is_right:
+            os.rename(part, self.path(seal))
+            sync_folder(self.folder)
+        else:
+            os.unlink(part)
+        with suppress(FileNotFoundError):
+            os.unlink(part.with_suffix(MAP))  # after its file: without it all of that would be fetched again
+        return is_right
+
+    def arrived(self, seal: FileSeal) -> int:
+        """Give the bytes that the disk holds already for a blob which is on its way from far away."""
+        try:
+            status = os.lstat(self.incoming / (seal.sha256 + PART))
+        except OSError:
+            return 0
+        return min(seal.size, status.st_blocks * 512)
+
     def is_sound(self, seal: FileSeal, watch: Watch) -> bool:
         """Read a blob back from the disk; False, and it is removed, where it has other bytes. Also raises Cancelled, FileNotFoundError."""
         fd = os.open(self.path(seal), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -106,9 +139,13 @@ class Blobs:
         """Remove each blob whose hash is not in `used`; give the bytes freed."""
         return empty_folder(self.folder, keep=used)
 
-    def clear_incoming(self) -> int:
-        """Remove what an end left on its way; give the bytes freed."""
-        return empty_folder(self.incoming)
+    def clear_incoming(self, coming: Collection[str] | None = ()) -> int:
+        """Remove what an end left on its way; give the bytes freed.
+
+        What came from far away of the hashes in `coming` stays; None: of all.
+        """
+        names = [name for name in os.listdir(self.incoming) if name.endswith((PART, MAP))]
+        return empty_folder(self.incoming, keep=[name for name in names if coming is None or name.partition(".")[0] in coming])
 
 
 def _copy(reader: BinaryIO, fd: int | None, seal: FileSeal, watch: Watch) -> bool:

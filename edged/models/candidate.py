@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from edged.errors import PublisherError, ReleaseFaults
 from edged.models.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from edged.models.packed import PACKED, FileSeal, Packed, check_seals, parse_packed
+from edged.models.packed import PACKED, FileSeal, Packed, check_seals, names_of, parse_packed
 from edged.models.source import Source
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is known of a release from its release.json and model.toml; `digest` is the SHA-256 of release.json, in hex."""
+    """What is known of a release from its release.json and model.toml.
+
+    digest   the SHA-256 of release.json, in hex
+    wanted   names of the files that are to be in the store, or are there: `model.toml`, and those of some variants or of all
+    """
 
     packed: Packed
     packed_bytes: bytes
     manifest: Manifest
     digest: str
+    wanted: frozenset[str]
 
     @classmethod
-    def of(cls, packed: Packed, packed_bytes: bytes, manifest: Manifest) -> Candidate:
-        """Join what was read."""
-        return cls(packed, packed_bytes, manifest, hashlib.sha256(packed_bytes).hexdigest())
+    def of(cls, packed: Packed, packed_bytes: bytes, manifest: Manifest, wanted: Collection[str] | None = None) -> Candidate:
+        """Join what was read; all files are wanted, or these."""
+        names = frozenset(packed.files if wanted is None else wanted)
+        return cls(packed, packed_bytes, manifest, hashlib.sha256(packed_bytes).hexdigest(), names)
+
+    @property
+    def seals(self) -> dict[str, FileSeal]:
+        """Give the seals of the files that are wanted, by name."""
+        return {file: seal for file, seal in self.packed.files.items() if file in self.wanted}
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether all files are wanted."""
+        return len(self.wanted) == len(self.packed.files)
+
+    def whole(self) -> Candidate:
+        """Want all files."""
+        return replace(self, wanted=frozenset(self.packed.files))
+
+    def narrowed(self, variants: Collection[str]) -> Candidate:
+        """Want `model.toml`, and the files and goldens of these variants."""
+        return replace(self, wanted=frozenset(names_of(self.manifest, variants)))
 
 
 def examine(source: Source) -> Candidate:
@@ -42,9 +66,8 @@ def examine(source: Source) -> Candidate:
         text = f"{place} has costs of {min(extra)[:64]!r}, which is no variant of the model.toml beside it"
         raise PublisherError("packed-stale", text, "run `edged pack` on the folder again")
     for file, seal in packed.files.items():
-        with source.open(file) as reader:
-            if (size := reader.seek(0, os.SEEK_END)) != seal.size:
-                raise changed(file, source.name, f"it has {size} bytes, and {seal.size} were sealed")
+        if (size := source.size(file)) != seal.size:
+            raise changed(file, source.name, f"it has {size} bytes, and {seal.size} were sealed")
     return Candidate.of(packed, packed_bytes, manifest)
 
 

@@ -52,16 +52,23 @@ class PackSource:
         """Give the bytes of release.json."""
         return self._packed
 
+    def size(self, file: str) -> int:
+        """Give the bytes of one of its files. Raises as `open`."""
+        return self._place(file)[1]
+
     def open(self, file: str) -> BinaryIO:
         """Open one of its files. Raises PublisherError(`file-changed`) where there is none."""
-        if file not in self._places:
-            raise PublisherError("file-changed", f"there is no {file[:200]!r} in {self.name}", "make the pack again")
-        start, size = self._places[file]
+        start, size = self._place(file)
         return io.BufferedReader(Section(self._file.fileno(), start, size, f"`{file}` in {self.name}"))
 
     def close(self) -> None:
         """Close the pack."""
         self._file.close()
+
+    def _place(self, file: str) -> tuple[int, int]:
+        if file not in self._places:
+            raise PublisherError("file-changed", f"there is no {file[:200]!r} in {self.name}", "make the pack again")
+        return self._places[file]
 
     def _read(self) -> dict[str, tuple[int, int]]:
         """Give where the bytes of each file begin, and how many they are."""

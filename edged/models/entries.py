@@ -31,7 +31,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True, tag="moved", omit_default
     digest    SHA-256 of the release.json, in hex
     input     what a failure depends on: digest, engine builds, profile
     attempt   which try of this input it is, from 1
-    kind      install | activate | rollback
+    kind      install | activate | rollback | push
     """
 
     at: int

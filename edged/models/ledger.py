@@ -19,7 +19,10 @@ _PLACED = frozenset({"trial", "activate", "confirm", "committed"})
 _BURNT = frozenset({"rejected", "rolled_back"})
 _LEFT = _BURNT | {"superseded"}
 # Ends that say nothing of the release: the same one may come again at once.
-NOT_FINAL = frozenset({"cancelled", "source-lost", "rolled-back-by-operator", "store-damaged", "no-space", "memory-short", "swap-timeout"})
+NOT_FINAL = frozenset({
+    "cancelled", "source-lost", "rolled-back-by-operator", "store-damaged", "swap-timeout",
+    "no-space", "memory-short", "offline", "no-server", "blob-not-found", "budget-spent",
+})  # fmt: skip
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,13 @@ from edged.errors import BugError, PublisherError, ReleaseFaults
 from edged.models.rules import check_meaning, is_plain
 from edged.models.schema import Alarm, Golden, Input, Manifest, Output, Quality, Smooth, Variant
 
-__all__ = ["Alarm", "Golden", "Input", "Manifest", "Output", "Quality", "Release", "Smooth", "Variant", "load_release", "parse_manifest"]
+__all__ = [
+    "Alarm", "Golden", "Input", "Manifest", "Output", "Quality", "Release", "Smooth", "Variant",
+    "is_here", "load_release", "parse_manifest",
+]  # fmt: skip
 
 MANIFEST = "model.toml"
+ABSENT = "not on this board: its file was not fetched"  # why a variant cannot run, in words
 MAX_MANIFEST_BYTES = 1 << 18  # a chain with statistics for thousands of columns stays below
 # Python's TOML parser takes quadratic time for dotted keys: 40 KB of `a.a.a…` cost seconds.
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){64}""")
@@ -31,7 +35,8 @@ class Release:
     """One version of a model, ready to be opened.
 
     `folder` holds `model.toml`; `files` says where each file that the manifest names really
-    lies: beside it, or in the store's blobs. `digest` is the SHA-256 of `model.toml`.
+    lies: beside it, or in the store's blobs. Of a release that came in part, the files of some variants are not among
+    them, see `has`. `digest` is the SHA-256 of `model.toml`.
     """
 
     manifest: Manifest
@@ -47,6 +52,15 @@ class Release:
         known = ", ".join(variant.name for variant in self.manifest.variants)
         raise PublisherError("no-such-variant", f"{self.manifest.name} {self.manifest.release} has no variant `{name}`", f"one of: {known}")
 
+    def has(self, variant: Variant) -> bool:
+        """Say whether all files of a variant are here."""
+        return is_here(variant, self.files)
+
+    @property
+    def here(self) -> list[Variant]:
+        """Give the variants whose files are all here."""
+        return [variant for variant in self.manifest.variants if self.has(variant)]
+
     def path_of(self, variant: Variant) -> Path:
         """Give the path of a variant's model file."""
         return self.path_of_file(variant.file)
@@ -56,6 +70,11 @@ class Release:
         if name not in self.files:
             raise BugError("no-such-file", f"`{name}` is not a file of {self.manifest.name} {self.manifest.release}")
         return self.files[name]
+
+
+def is_here(variant: Variant, files: Collection[str]) -> bool:
+    """Say whether all files of a variant are among these names."""
+    return variant.file in files and (variant.golden is None or variant.golden.file in files)
 
 
 @dataclass(frozen=True)

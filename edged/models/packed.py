@@ -11,6 +11,7 @@ gives the same bytes everywhere and its SHA-256 names the release:
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -72,10 +73,11 @@ def parse_packed(data: bytes, file: str) -> Packed:
     return packed
 
 
-def names_of(manifest: Manifest) -> list[str]:
-    """Give the names of all files of a release, sorted, `model.toml` among them."""
-    goldens = [variant.golden.file for variant in manifest.variants if variant.golden]
-    return sorted({MANIFEST, *(variant.file for variant in manifest.variants), *goldens})
+def names_of(manifest: Manifest, variants: Collection[str] | None = None) -> list[str]:
+    """Give the names of all files of a release, or of these variants of it, sorted; `model.toml` is among them."""
+    taken = [each for each in manifest.variants if variants is None or each.name in variants]
+    goldens = [variant.golden.file for variant in taken if variant.golden]
+    return sorted({MANIFEST, *(variant.file for variant in taken), *goldens})
 
 
 def seal_file(path: Path) -> FileSeal:

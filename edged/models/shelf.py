@@ -1,5 +1,6 @@
 """The folders of the releases in a store: `releases/{name}/{release}/` with model.toml and release.json.
 
+Where not all files of a release are in the store, files.json names those that are, see `partial.py`.
 A folder appears whole, by a rename from `.{release}.part`, and goes by a rename to
 `.{release}.gone`; what an end leaves under such names is removed by `tidy`.
 """
@@ -17,7 +18,8 @@ from edged.config.schema import NAME
 from edged.errors import BoardError, PublisherError
 from edged.models.candidate import Candidate, is_sealed
 from edged.models.manifest import MANIFEST, MAX_MANIFEST_BYTES, parse_manifest
-from edged.models.packed import MAX_PACKED_BYTES, PACKED, Packed, check_seals, parse_packed
+from edged.models.packed import MAX_PACKED_BYTES, PACKED, FileSeal, Packed, check_seals, parse_packed
+from edged.models.partial import FILES, MAX_FILES_BYTES, encode_files, is_sensible, parse_files
 from edged.models.removal import empty_folder, remove
 
 Key = tuple[str, int]  # name of a model, number of its release
@@ -57,30 +59,57 @@ class Shelf:
             raise damaged(f"{path} is of {packed.name} {packed.release}")
         return packed, data
 
+    def seals(self, name: str, release: int) -> dict[str, FileSeal]:
+        """Give the seals of the files of a release that are in the store, by name. Raises BoardError(`store-damaged`)."""
+        packed, _ = self.packed(name, release)
+        names = self._files(name, release, packed)
+        return {file: seal for file, seal in packed.files.items() if file in names}
+
     def read(self, name: str, release: int) -> Candidate:
-        """Read a release.json and its model.toml. Raises BoardError(`store-damaged`)."""
+        """Read a release.json and its model.toml; what is wanted is what is in the store. Raises BoardError(`store-damaged`)."""
         packed, packed_bytes = self.packed(name, release)
+        names = self._files(name, release, packed)
         path = self.of(name, release) / MANIFEST
         with suppress(FileNotFoundError, PublisherError):
             data = _read(path, MAX_MANIFEST_BYTES)
             document, manifest = parse_manifest(data, str(path))
             if is_sealed(data, packed.files[MANIFEST]) and manifest is not None and not document.faults:
                 check_seals(packed, manifest, str(path.parent / PACKED))
-                return Candidate.of(packed, packed_bytes, manifest)
+                if is_sensible(names, manifest):
+                    return Candidate.of(packed, packed_bytes, manifest, names)
+                raise damaged(f"{path.parent / FILES} names no variant that is here with all of its files")
         raise damaged(f"{path} is not what was installed")
 
+    def _files(self, name: str, release: int, packed: Packed) -> frozenset[str]:
+        """Name the files that are in the store. Raises BoardError(`store-damaged`)."""
+        path = self.of(name, release) / FILES
+        try:
+            return parse_files(_read(path, MAX_FILES_BYTES), packed.files)
+        except FileNotFoundError:
+            return frozenset(packed.files)
+        except ValueError as error:
+            raise damaged(f"{path} is not what was written there: {str(error)[:200]}") from None
+
     def place(self, candidate: Candidate, manifest: bytes) -> None:
-        """Put a release's folder there, whole or not at all; what is there is made right."""
+        """Put a release's folder there, whole or not at all; what is there is made right. The files that are wanted are in the store."""
         folder = self.of(candidate.packed.name, candidate.packed.release)
         files = {MANIFEST: manifest, PACKED: candidate.packed_bytes}
+        if not candidate.is_whole:
+            files[FILES] = encode_files(candidate.wanted)
         if folder.is_dir():
-            for file, data in files.items():
-                if not _holds(folder / file, data):
-                    write_atomic(folder / file, data)
+            self._place_again(folder, files)
         else:
             self._place_new(folder, files)
         sync_folder(folder.parent)
         sync_folder(self.folder)
+
+    def _place_again(self, folder: Path, files: dict[str, bytes]) -> None:
+        for file, data in files.items():
+            if not _holds(folder / file, data):
+                write_atomic(folder / file, data)
+        if FILES not in files and (folder / FILES).exists():
+            os.unlink(folder / FILES)
+            sync_folder(folder)
 
     def _place_new(self, folder: Path, files: dict[str, bytes]) -> None:
         with suppress(FileExistsError):
@@ -109,7 +138,7 @@ class Shelf:
 
         Gives the bytes freed.
         """
-        freed = sum(empty_folder(self.of(*key), keep=(MANIFEST, PACKED)) for key in keep)
+        freed = sum(empty_folder(self.of(*key), keep=(MANIFEST, PACKED, FILES)) for key in keep)
         models: dict[str, list[str]] = {}
         for name, number in keep:
             models.setdefault(name, []).append(str(number))

@@ -1,4 +1,4 @@
-"""Where the bytes of a release come from before they are in the store: a folder, a pack, files that were handed over.
+"""Where the bytes of a release come from before they are in the store: a folder, a pack, files that were handed over, or far away.
 
 All of it is from outside. A source gives regular files under plain names and promises nothing
 of their content: the store holds each against `release.json`.
@@ -10,15 +10,16 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from edged.errors import OperatorError, PublisherError
+from edged.models.blobs import Watch
 from edged.models.edgedpack import SUFFIX, PackSource
-from edged.models.packed import MAX_PACKED_BYTES, PACKED
+from edged.models.packed import MAX_PACKED_BYTES, PACKED, FileSeal
 from edged.models.rules import is_plain
 from edged.models.section import Section, open_section, regular_size, unreadable
 
-__all__ = ["FilesSource", "FolderSource", "PackSource", "Source", "source_of"]
+__all__ = ["FilesSource", "FolderSource", "PackSource", "Remote", "Source", "source_of"]
 
 
 class Source(Protocol):
@@ -30,6 +31,9 @@ class Source(Protocol):
     def packed(self) -> bytes:
         """Give the bytes of release.json, one more than allowed at most. Raises PublisherError(`not-packed`, `file-unreadable`)."""
 
+    def size(self, file: str) -> int:
+        """Give the bytes of a file that release.json names, without reading it; errors as `open`."""
+
     def open(self, file: str) -> BinaryIO:
         """Open a file that release.json names, to be closed by the caller.
 
@@ -39,6 +43,22 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of what is open."""
+
+
+@runtime_checkable
+class Remote(Source, Protocol):
+    """A release whose bytes are far away, so that only what this board needs is fetched, and what came stays over an end.
+
+    `open` is asked for model.toml only, and `size` says what is known without the file. Reading may also fail with
+    PeerError or BoardError, as the way to the bytes does.
+    """
+
+    def bring(self, file: str, seal: FileSeal, folder: Path, watch: Watch) -> Path:
+        """Leave all of a file in `folder`, the store's `incoming/`, as `{sha256}.part`, and give its path.
+
+        What lies there of it, and in `{sha256}.map`, is gone on with, and counted as done. Its pieces were checked, the
+        whole was not. Raises EdgedError, Cancelled, and OSError of the disk.
+        """
 
 
 class FolderSource:
@@ -56,6 +76,11 @@ class FolderSource:
             text = f"there is no {self._folder / PACKED}"
             raise PublisherError("not-packed", text, f"run `edged pack {self._folder}` first") from None
         return _bounded(file)
+
+    def size(self, file: str) -> int:
+        """Look at its size, see `Source`."""
+        with self.open(file) as opened:
+            return opened.seek(0, os.SEEK_END)
 
     def open(self, file: str) -> BinaryIO:
         """Open a file, see `Source`."""
@@ -102,6 +127,12 @@ class FilesSource:
         if PACKED not in self._files:
             raise PublisherError("not-packed", f"there is no {PACKED} in {self.name}", "run `edged pack` on the folder first")
         return _bounded(self.open(PACKED))
+
+    def size(self, file: str) -> int:
+        """Give the size that a file was handed over with, see `Source`."""
+        if file not in self._sizes:
+            raise missing(file, self.name)
+        return self._sizes[file]
 
     def open(self, file: str) -> BinaryIO:
         """Open a file, see `Source`."""

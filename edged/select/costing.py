@@ -18,7 +18,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 def costs_of_release(release: Release) -> dict[str, Costs]:
     """Give the costs of each variant: as its release.json says, if that is of these files, else counted from the file.
 
-    A variant whose file nothing can be counted from is left out.
+    A variant whose file is not here, or nothing can be counted from, is left out where its release.json says nothing.
     """
     packed = _packed(release)
     costs: dict[str, Costs] = {}
@@ -32,8 +32,11 @@ def costs_of_release(release: Release) -> dict[str, Costs]:
 
 
 def sha256_of(release: Release, variant: str) -> str | None:
-    """Give the SHA-256 of a variant's file, in hex; None where it cannot be read. A file of the store is named by it."""
-    path = release.path_of(release.variant(variant))
+    """Give the SHA-256 of a variant's file, in hex; None where it is not here or cannot be read. A file of the store is named by it."""
+    file = release.variant(variant).file
+    if file not in release.files:
+        return None
+    path = release.files[file]
     if _SHA256.match(path.name) and path.parent.name == "sha256":
         return path.name
     try:
@@ -54,7 +57,7 @@ def _packed(release: Release) -> Packed | None:
         with path.open("rb") as file:
             packed = parse_packed(file.read(MAX_PACKED_BYTES + 1), str(path))
         check_seals(packed, release.manifest, str(path))
-        files = {variant.file for variant in release.manifest.variants}
+        files = {variant.file for variant in release.manifest.variants}.intersection(release.files)
         same = all(release.path_of_file(file).stat().st_size == packed.files[file].size for file in files)
         return packed if same and packed.files[MANIFEST].sha256 == release.digest else None
     except (OSError, EdgedError):
@@ -62,6 +65,8 @@ def _packed(release: Release) -> Packed | None:
 
 
 def _counted(release: Release, variant: Variant) -> Costs | None:
+    if variant.file not in release.files:
+        return None
     path = release.path_of(variant)
     try:
         if variant.engine == "llama":

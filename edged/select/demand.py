@@ -11,7 +11,7 @@ from edged.config import schema
 from edged.engines.base import Build
 from edged.engines.choose import NEEDS, PARTS, RUNTIMES, available
 from edged.models.costs import Costs
-from edged.models.manifest import Release
+from edged.models.manifest import ABSENT, Release
 from edged.models.schema import Variant
 from edged.select.costing import costs_of_release, sha256_of
 from edged.select.measured import ENOUGH, ENOUGH_FOR_PEAKS, Lookup, Measured
@@ -151,6 +151,8 @@ def _refused(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes
     if board.detected is not None and not runtimes.builds:
         packages = " or ".join(package for package, _ in RUNTIMES.values())
         return f"engine: no runtime for {engine} is installed, such as {packages}"
+    if not wanted.release.has(variant):
+        return f"absent: {ABSENT}"
     if variant.name in wanted.failed:
         return f"load: {wanted.failed[variant.name]}"
     return "" if variant.name in wanted.costs else "costs: neither release.json nor its file says what it takes"

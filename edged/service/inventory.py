@@ -11,13 +11,14 @@ from edged.service.snapshot import UpdateStatus
 
 
 class VariantEntry(msgspec.Struct):
-    """One variant: bytes of its file, and in words why it is not the one that runs; empty for the one that does."""
+    """One variant: bytes of its file, in words why it is not the one that runs, empty for the one that does; whether its file is here."""
 
     name: str = ""
     engine: str = ""
     size: int = 0
     quality: float | None = None
     why_not: str = ""
+    here: bool = True
 
 
 class ReleaseEntry(msgspec.Struct):

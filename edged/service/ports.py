@@ -14,9 +14,10 @@ from edged.errors import BoardError
 from edged.fleet.confirm import Watched
 from edged.fleet.trial import Measured
 from edged.models.book import read_ledger
-from edged.models.manifest import Manifest, Release
+from edged.models.manifest import Release
 from edged.models.packed import Packed
 from edged.models.store import Store
+from edged.select.fetching import worth_fetching
 from edged.select.terms import Option
 from edged.service.rehearsal import rehearse
 from edged.service.selection import Selection
@@ -45,12 +46,21 @@ class LonePorts:
         """Say no."""
         return False
 
-    def check(self, manifest: Manifest, packed: Packed) -> None:
-        """Raise BoardError(`engine-missing`) or DoesNotFit(`does-not-fit`)."""
+    def look(self) -> None:
+        """Do nothing: there is nothing else to see to."""
+
+    def fitting(self, release: Release, packed: Packed) -> list[str]:
+        """Name the variants that are worth fetching, see `worth_fetching`.
+
+        Only those are, whose files are among the release's, whose engine runs here, and that keep deadline, processor, memory
+        and quality. Raises BoardError(`engine-missing`) or DoesNotFit(`does-not-fit`).
+        """
+        manifest = release.manifest
         if not available():
             hint = "pip install ai-edge-litert"
             raise BoardError("engine-missing", f"nothing here runs {manifest.name} {manifest.release}: no runtime is installed", hint)
-        self._fitting(self._store.planned(manifest, packed), packed)
+        sizes = {each.name: packed.files[each.file].size for each in manifest.variants}
+        return worth_fetching([each.variant for each in self._fitting(release, packed)], sizes)
 
     def watched(self, model: str) -> Watched:
         """Give nothing."""
@@ -117,11 +127,15 @@ class DaemonPorts(LonePorts):
         lanes = [each for each in self._loaded.config.pipelines if not each.model_dir]
         return "\n".join([super().inputs(), *(f"{each.model} {each.deadline_ms} {each.decoder}" for each in lanes)])
 
-    def check(self, manifest: Manifest, packed: Packed) -> None:
+    def look(self) -> None:
+        """See to the board, and to what else the thread does."""
+        self._look()
+
+    def fitting(self, release: Release, packed: Packed) -> list[str]:
         """Raise also OperatorError(`channels-do-not-match`), PublisherError(`text-model`)."""
-        for lane in self.serving.lanes(manifest.name):
-            check_channels(lane.options, manifest)
-        super().check(manifest, packed)
+        for lane in self.serving.lanes(release.manifest.name):
+            check_channels(lane.options, release.manifest)
+        return super().fitting(release, packed)
 
     def watched(self, model: str) -> Watched:
         """Sum up the model's pipelines."""
@@ -138,7 +152,7 @@ class DaemonPorts(LonePorts):
         def ends() -> bool:
             over = cancelled()
             if not over:
-                self._look()  # readings may take days
+                self.look()  # readings may take days
             return over
 
         variant, need_mib = self._tried(release)
@@ -158,10 +172,11 @@ class DaemonPorts(LonePorts):
         return [lane.options for lane in lanes] or super()._pipelines(model)
 
     def _tried(self, release: Release) -> tuple[str, float]:
-        """Give the variant that the trial ran, empty where there was none, and the MiB that it takes, or that the largest does."""
+        """Give the variant that the trial ran, empty where there was none, and the MiB that it takes, or the largest that is here."""
         name, number = release.manifest.name, release.manifest.release
         variant = str(read_ledger(self._loaded.state_dir).of(name).reports.get(number, {}).get("variant", ""))
-        options = self._selection.options(self._pipelines(name)[0], release)
+        here = {each.name for each in release.here}
+        options = [each for each in self._selection.options(self._pipelines(name)[0], release) if each.variant in here]
         of_it = [each.mib for each in options if each.variant == variant]
         return (variant, of_it[0]) if of_it else ("", max((each.mib for each in options), default=0.0))
 

@@ -55,7 +55,7 @@ class Selection:
         self._lanes: Sequence[Lane] = ()
         self._not_loaded: dict[tuple[str, str], EdgedError] = {}
         self._lock = threading.Lock()
-        self._costs: dict[str, Mapping[str, Costs]] = {}
+        self._costs: dict[tuple[str, frozenset[str]], Mapping[str, Costs]] = {}  # by release, and what is here of it
 
     def bind(self, lanes: Sequence[Lane], not_loaded: dict[tuple[str, str], EdgedError]) -> None:
         """Choose for these lanes from here on; `not_loaded` says by pipeline and variant what did not load."""
@@ -212,10 +212,11 @@ class Selection:
 
     def _wanted(self, candidate: Candidate, lane: Lane | None) -> Wanted:
         options, release, costs = candidate
+        key = release.digest, frozenset(release.files)
         if costs is None:
-            costs = self._costs.get(release.digest)
+            costs = self._costs.get(key)
         if costs is None:
-            costs = self._costs[release.digest] = costs_of_release(release)
+            costs = self._costs[key] = costs_of_release(release)
         streams = len(lane.pipeline.assembly.streams.streams) if lane and lane.pipeline else 1
         runs = lane is not None and lane.release is not None and lane.release.digest == release.digest
         failed = {variant: error.text for (name, variant), error in self._not_loaded.copy().items() if runs and name == options.name}

@@ -8,7 +8,7 @@ from typing import Any
 from edged.clock import NS, Clock, iso
 from edged.errors import EdgedError
 from edged.models.entries import Failure, Held
-from edged.models.manifest import Manifest
+from edged.models.manifest import ABSENT, Manifest
 from edged.models.store import Store, Stored
 from edged.service.inventory import Inventory, ModelEntry, ReleaseEntry, Running, VariantEntry
 from edged.service.snapshot import PipelineStatus, UpdateStatus
@@ -117,14 +117,20 @@ def _failed(model: str, failure: Failure) -> str:
 
 def _variants(store: Store, stored: Stored, taken: set[str], report: Mapping[str, Any]) -> list[VariantEntry]:
     try:
-        manifest = store.load(stored.name, stored.release).manifest
+        release = store.load(stored.name, stored.release)
     except EdgedError:  # it went while we looked
         return []
+    manifest = release.manifest
     passed = report.get("passed_over")
     passed_over = passed if isinstance(passed, dict) else {}
     return [
         VariantEntry(
-            each.name, each.engine, stored.variants.get(each.name, 0), each.quality, _not_taken(each.name, manifest, taken, passed_over)
+            each.name,
+            each.engine,
+            stored.variants.get(each.name, 0),
+            each.quality,
+            _not_taken(each.name, manifest, taken, passed_over) if release.has(each) else ABSENT,
+            release.has(each),
         )
         for each in manifest.variants
     ]

@@ -36,7 +36,7 @@ def try_release(
     manifest = release.manifest
     predicted = max(each.predicted_mib for each in options)
     check_available(f"the trial of {manifest.name} {manifest.release}", _CHILD_MIB + predicted, root)
-    goldens = max((release.path_of_file(each.golden.file).stat().st_size for each in manifest.variants if each.golden), default=0)
+    goldens = max((release.path_of_file(each.golden.file).stat().st_size for each in release.here if each.golden), default=0)
     request = TrialRequest(
         name=manifest.name,
         release=manifest.release,

@@ -44,7 +44,7 @@ def load_best(release: Release, open_engine: OpenEngine, order: Iterable[str] | 
 
 
 def in_order(release: Release) -> list[Variant]:
-    """Give the variants that may run, the one to try first at the front."""
+    """Give the variants that are here and may run, the one to try first at the front."""
     quality = release.manifest.quality
     sign = 1 if quality is None or quality.higher_is_better else -1
     minimum = None if quality is None or quality.minimum is None else sign * quality.minimum
@@ -53,5 +53,4 @@ def in_order(release: Release) -> list[Variant]:
         known = variant.quality is not None
         return not known, -sign * (variant.quality or 0.0), release.path_of(variant).stat().st_size
 
-    allowed = [v for v in release.manifest.variants if minimum is None or v.quality is None or sign * v.quality >= minimum]
-    return sorted(allowed, key=rank)
+    return sorted((v for v in release.here if minimum is None or v.quality is None or sign * v.quality >= minimum), key=rank)
