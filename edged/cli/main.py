@@ -34,6 +34,7 @@ COMMANDS = {
     "board": "Show what this board is, measure it, or simulate another.",
     "pack": "Check a model release and make it ready to install.",
     "bench": "Measure how fast a model runs on this board.",
+    "fleet": "Sign releases and orders for a fleet of boards, publish them, and watch.",
     "record": "Record what comes from a source into a file.",
     "replay": "Run a recording through a pipeline.",
     "service": "Install or remove the service that runs edged at every boot.",

@@ -1,0 +1,92 @@
+"""`edged fleet rotate`: a role gets new keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edged.cli.fleet.options import dir_argument, echo_json, keys_option, new_passphrase, open_repository
+from edged.cli.settings import json_option
+
+if TYPE_CHECKING:
+    from edged.publisher.rotation import Rotated
+
+EPILOG = """\b
+Examples:
+  edged fleet rotate fleet timestamp --keys /media/stick
+  edged fleet rotate fleet root --keys /media/stick --passphrase
+  edged fleet rotate fleet snapshot --keys /media/stick --compromised
+
+Needs the keys of root; for targets, snapshot and timestamp also theirs; for director those of targets. Boards follow
+from the old root to the new one by themselves, however late they come. Old key files are renamed
+.retired. A root that ends soon is renewed by rotating it."""
+
+
+@click.command("rotate", epilog=EPILOG)
+@dir_argument
+@click.argument("role", type=click.Choice(["root", "targets", "snapshot", "timestamp", "director"]))
+@click.option("--compromised", is_flag=True, help="Somebody else may have had the old key: also say what else to do.")
+@click.option("--passphrase", is_flag=True, help="Ask for a passphrase for the new keys of root and targets.")
+@keys_option
+@json_option
+def command(folder: str, role: str, compromised: bool, passphrase: bool, keys: tuple[str, ...], as_json: bool) -> None:
+    """Replace the keys of a ROLE in the repository in DIR by new ones."""
+    repository = open_repository(folder, keys)
+    from edged.publisher.rotation import rotate
+
+    words = new_passphrase(passphrase) if role in ("root", "targets") else ""
+    rotated = rotate(repository, role, words)
+    if as_json:
+        echo_json(
+            {
+                "role": role,
+                "made": [str(path) for path in rotated.made],
+                "retired": [str(path) for path in rotated.retired],
+                "elsewhere": rotated.elsewhere,
+                "root": rotated.root,
+                "signed": rotated.signed,
+            }
+        )
+        return
+    click.echo("\n".join([*_lines(rotated, folder), *(_aftermath(role, folder) if compromised else [])]))
+
+
+def _lines(rotated: Rotated, folder: str) -> list[str]:
+    lines = [f"new key of {rotated.role}: {path}" for path in rotated.made]
+    lines += [f"old key: {path}; destroy it, and its copies" for path in rotated.retired]
+    lines += [f"old key {name} is not here: destroy it where it is" for name in rotated.elsewhere]
+    lines += [f"signed anew: the orders to {', '.join(rotated.signed)}"] if rotated.signed else []
+    lines += ["move the new key to the medium that you keep apart"] if rotated.role in ("root", "targets") else []
+    return [*lines, f"publish it: edged fleet publish {folder} --broker URL"]
+
+
+def _aftermath(role: str, folder: str) -> list[str]:
+    """Say what else to do when somebody else may have signed."""
+    common = [
+        "",
+        "Somebody else may have signed with the old key. Publish now: boards stop to believe it when they have the new metadata.",
+        "Change the passwords and certificates of the machine and the broker that were entered.",
+    ]
+    theirs = {
+        "root": [
+            "Rotate all other roles too: who had root could have named keys of his own for each.",
+            "Boards that were given another root meanwhile refuse yours: copy 1.root.json to them again.",
+        ],
+        "targets": [f"Look whether every release is yours: edged fleet list {folder}. Remove those that are not, and give other orders."],
+        "snapshot": _fast_forward(role),
+        "timestamp": _fast_forward(role),
+        "director": [
+            "Orders with higher numbers than yours may be on boards. Give every device and group its orders again; while a board",
+            f"reports a higher rev (edged fleet watch --json), repeat: edged fleet assign {folder} --device ID MODEL=RELEASE",
+        ],
+    }
+    return [*common, *theirs[role]]
+
+
+def _fast_forward(role: str) -> list[str]:
+    other = "timestamp" if role == "snapshot" else "snapshot"
+    return [
+        "Versions far ahead of yours may have been signed, so that boards would refuse yours as old.",
+        f"Rotate {other} too: boards forget the versions that a replaced key signed. `edged fleet watch` shows the boards whose trust is `failing` after that.",
+    ]

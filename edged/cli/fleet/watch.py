@@ -1,0 +1,230 @@
+"""`edged fleet watch`: what runs on every device, and how updates stand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from edged.cli.fleet.options import broker_of, broker_options, echo_json
+from edged.cli.settings import json_option
+from edged.errors import OperatorError, PeerError
+
+if TYPE_CHECKING:
+    from edged.publisher.view import Row, View
+    from edged.publisher.watching import Said, Watcher
+
+EVERY_S = 0.5
+SETTLE_S = 2.0  # what the broker retained has come by then, and a board that was asked again has begun
+EPILOG = """\b
+Examples:
+  edged fleet watch --broker mqtt://localhost --fleet plant-a
+  edged fleet watch --broker mqtt://localhost --fleet plant-a --until pump-anomaly=14 --seconds 3600
+  edged fleet watch --broker mqtt://localhost --fleet plant-a --json | jq -c 'select(.topic == "reported")'
+
+On a terminal a live table; q or Ctrl-C ends it. Elsewhere a line for each change. With --json an object for each
+message: device, topic, retained, payload. --until ends with 0 when every device that reports the model
+has committed that release, with 1 when one refused it or went back, or when --seconds are over."""
+
+Until = tuple[str, int]
+
+
+@click.command("watch", epilog=EPILOG)
+@broker_options
+@click.option("--fleet", metavar="NAME", required=True, help="Name of the fleet.")
+@click.option("--until", "until", metavar="MODEL=RELEASE", help="End when every device has committed this release, or one failed.")
+@click.option("--seconds", metavar="N", type=click.FloatRange(0.1), help="End after so long.")
+@json_option
+def command(
+    url: str,
+    username: str,
+    password_file: str,
+    ca_file: str,
+    cert_file: str,
+    key_file: str,
+    version: str,
+    fleet: str,
+    until: str | None,
+    seconds: float | None,
+    as_json: bool,
+) -> None:
+    """Show what runs on every device of a fleet, and how updates stand."""
+    import random
+
+    from edged.clock import SystemClock
+    from edged.publisher.watching import Watcher
+
+    asked = _until_of(until)
+    broker, password = broker_of(url, username, password_file, ca_file, cert_file, key_file, version)
+    watcher = Watcher(fleet, broker, password, SystemClock(), random.SystemRandom())
+    try:
+        watcher.start()
+        _follow(watcher, asked, seconds, as_json)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        watcher.stop()
+
+
+def _until_of(text: str | None) -> Until | None:
+    if text is None:
+        return None
+    model, _, release = text.partition("=")
+    if not model or not (release.isascii() and release.isdigit()):
+        raise OperatorError("bad-order", f"{text!r} is no release", "write it as MODEL=RELEASE, such as pump-anomaly=14")
+    return model, int(release)
+
+
+def _follow(watcher: Watcher, until: Until | None, seconds: float | None, as_json: bool) -> None:
+    """Show what comes until it is to end."""
+    from edged.cli.terminal import alternate_screen
+    from edged.publisher.view import View
+
+    view = View()
+    if as_json:
+        _turns(watcher, view, until, seconds, show=_print_json, draw=lambda: False)
+    elif sys.stdout.isatty():
+        with alternate_screen(sys.stdout):
+            _turns(watcher, view, until, seconds, show=lambda _view, _said, _changed: None, draw=lambda: _draw(watcher, view))
+    else:
+        _turns(watcher, view, until, seconds, show=Lines(), draw=lambda: False)
+    if until:
+        click.echo(f"every device has committed {until[0]} {until[1]}: {', '.join(view.verdict(*until)[0])}", err=True)
+
+
+def _turns(
+    watcher: Watcher,
+    view: View,
+    until: Until | None,
+    seconds: float | None,
+    show: Callable[[View, Said, bool], None],
+    draw: Callable[[], bool],
+) -> None:
+    """Take what comes, show it; return when `draw` says so, or it is over. Raises PeerError: `not-committed`, `update-failed`."""
+    import time
+
+    began = time.monotonic()
+    while True:
+        for said in watcher.hear(EVERY_S):
+            show(view, said, view.take(said.device, said.rest, said.payload) is not None)
+        sys.stdout.flush()
+        passed = time.monotonic() - began
+        if draw() or (until and passed >= SETTLE_S and _is_over(view, until)):
+            return
+        if seconds is not None and passed >= seconds:
+            if until:
+                raise _not_yet(view, until)
+            return
+
+
+def _is_over(view: View, until: Until) -> bool:
+    done, failed, open_ = view.verdict(*until)
+    if failed:
+        text = f"{until[0]} {until[1]} failed on {', '.join(failed)}"
+        why = [row.error for name in failed for row in _rows(view, name) if row.model == until[0] and row.error]
+        raise PeerError("update-failed", f"{text}: {why[0]}" if why else text, "`edged why` and `edged models list` on the board say more")
+    return bool(done) and not open_
+
+
+def _not_yet(view: View, until: Until) -> PeerError:
+    _, _, open_ = view.verdict(*until)
+    who = f"not yet: {', '.join(open_)}" if open_ else f"no device reports {until[0]}"
+    return PeerError(
+        "not-committed", f"{until[0]} {until[1]} is not committed everywhere; {who}", "watch it for longer, or look at those boards"
+    )
+
+
+def _rows(view: View, name: str) -> list[Row]:
+    from edged.publisher.view import rows_of
+
+    return rows_of(view.devices[name])
+
+
+def _print_json(_view: View, said: Said, _changed: bool) -> None:
+    from edged.publisher.reports import as_json
+
+    echo_json({"device": said.device, "topic": said.rest, "retained": said.retained, "payload": as_json(said.payload)})
+
+
+class Lines:
+    """Prints the rows of a device that are not as they were."""
+
+    def __init__(self) -> None:
+        self._shown: dict[tuple[str, str], str] = {}
+
+    def __call__(self, view: View, said: Said, changed: bool) -> None:
+        """Take a message that the view has taken."""
+        if not changed or said.device not in view.devices:
+            return
+        for row in _rows(view, said.device):
+            text = plain(row)
+            if self._shown.get((row.device, row.model)) != text:
+                self._shown[row.device, row.model] = text
+                click.echo(text)
+
+
+def plain(row: Row) -> str:
+    """Say a row in one line."""
+    from edged.cli.columns import clean, fit
+
+    parts = [
+        row.state or "never seen",
+        f"runs {row.running}" if row.running else "runs none" if row.model else "",
+        f"wants {row.wanted}" if row.wanted else "",
+        row.stage.replace("_", " "),
+        row.progress,
+        fit(clean(row.error), 300),
+    ]
+    return clean(f"{row.device} {row.model}".strip() + ": " + ", ".join(filter(None, parts)))
+
+
+def _draw(watcher: Watcher, view: View) -> bool:
+    """Draw the table; say whether a person wants to end."""
+    import os
+
+    from edged.cli.terminal import frame, key, size, wants_colour
+
+    columns, lines = size(sys.stdout, 160)
+    text = "\n".join(screen(view, watcher.link.state.text, columns, wants_colour(sys.stdout, os.environ)))
+    sys.stdout.write(frame(text, lines))
+    sys.stdout.flush()
+    return key(0.0) in ("q", "Q")
+
+
+def screen(view: View, trouble: str, width: int, colour: bool) -> list[str]:
+    """Give the lines of the live table; `trouble` is what is wrong with the link."""
+    from edged.cli.columns import Cell, Column, clean, table, wrap_words
+
+    columns = [
+        Column("DEVICE", least=8),
+        Column("STATE"),
+        Column("BOARD", least=6),
+        Column("MODEL", least=8),
+        Column("RUNS", least=6),
+        Column("WANTS", right=True),
+        Column("STAGE", least=8),
+        Column("PROGRESS", least=6),
+        Column("LAST ERROR", least=12),
+    ]
+    rows = []
+    for row in view.rows():
+        texts = [
+            row.device,
+            row.state or "never seen",
+            row.board,
+            row.model,
+            row.running,
+            row.wanted,
+            row.stage.replace("_", " "),
+            row.progress,
+            row.error,
+        ]
+        cells = [Cell(clean(text) or "–") for text in texts]
+        cells[1] = Cell(cells[1].text, {"online": "green", "offline": "", "lost": "red"}.get(row.state, "yellow"))
+        cells[-1] = Cell(cells[-1].text, "red" if row.error else "")
+        rows.append(cells)
+    head = [f"{len(view.devices)} devices" + (f", {view.ignored:,} messages ignored" if view.ignored else "")]
+    head += wrap_words(clean(trouble), width, "! ") if trouble else []
+    return [*head, "", *(table(columns, rows, width, colour) if rows else ["no device was heard of yet"])]

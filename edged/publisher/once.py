@@ -1,0 +1,70 @@
+"""A repository is put on a broker once, over a connection of its own."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from edged.clock import Clock
+from edged.config.schema import Broker
+from edged.mqtt.receive import Block
+from edged.mqtt.topics import FleetTopics
+from edged.publisher.post import Post, make_link, reach
+from edged.publisher.publishing import Published, publish
+from edged.publisher.renewal import Renewal, ended, ends, renew
+from edged.publisher.repository import Repository
+from edged.publisher.shelf import Shelf
+
+RENEW_SHARE = 1 / 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done; `version` is that of MQTT, `warnings` are in words."""
+
+    published: Published
+    renewed: bool
+    warnings: list[str]
+    version: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it for programs."""
+        done = self.published
+        sent = {"published": done.sent, "bytes": done.size, "cleared": done.cleared}
+        return {**sent, "renewed": self.renewed, "warnings": self.warnings, "mqtt": self.version}
+
+
+def publish_once(repository: Repository, broker: Broker, password: str, clock: Clock, rng: random.Random) -> Outcome:
+    """Renew what needs it, connect, publish all, disconnect.
+
+    Raises what `renew`, `reach` and `publish` do, and OperatorError(`tls-files`).
+    """
+    renewal = renew(repository, RENEW_SHARE)
+    warnings = _warnings(repository, renewal)
+    topics, shelf = FleetTopics(repository.fleet), Shelf()
+
+    def take(block: Block, _connection: int) -> None:
+        for topic, payload in zip(block.topics, block.payloads):
+            split = topics.split(topic.decode("utf-8", "replace"))
+            if split and split[0] == "_repo":
+                shelf.take(split[1], payload)
+
+    link = make_link(broker, password, clock, rng, take)
+    link.subscribe(topics.repo("#"), 0)
+    link.start()
+    try:
+        reach(link)
+        published = publish(repository, shelf, Post(link).send)
+        return Outcome(published, renewal is Renewal.DONE, warnings, link.version)
+    finally:
+        link.stop(0.0)
+
+
+def _warnings(repository: Repository, renewal: Renewal) -> list[str]:
+    stand = repository.stand()
+    over = ended(stand, repository.now())
+    found = [f"{over.text}; {over.hint}"] if over else []
+    if renewal is Renewal.NO_KEYS and not over:
+        found.append(f"the keys of snapshot and timestamp are not here; boards take nothing new from {ends(stand):%Y-%m-%d %H:%M} UTC on")
+    return found
