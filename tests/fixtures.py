@@ -11,9 +11,11 @@ import pytest
 
 from tests.broker import Mosquitto, Tls
 from tests.daemon import Daemon
+from tests.nats import NatsCluster
 
 MakeBroker = Callable[..., Mosquitto]
 MakeDaemon = Callable[..., Daemon]
+MakeNats = Callable[..., NatsCluster]
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +38,20 @@ def make_broker(tmp_path: Path) -> Iterator[MakeBroker]:
     yield make
     for mosquitto in made:
         mosquitto.kill()
+
+
+@pytest.fixture
+def make_nats(tmp_path: Path) -> Iterator[MakeNats]:
+    """Give a function that makes a NATS cluster of the test's own, with the options of `NatsCluster`; it is not started yet."""
+    made: list[NatsCluster] = []
+
+    def make(**options: object) -> NatsCluster:
+        made.append(NatsCluster(tmp_path / f"nats{len(made)}", **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.stop()
 
 
 @pytest.fixture(scope="session")
