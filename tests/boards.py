@@ -39,12 +39,15 @@ class FakePorts:
     calls    each call that works on something: (port, model, release)
     broken   what a test found wrong inside a call
     served   the release that the pipelines of a model run
+    worth    the variants that are worth fetching; where there are none, all are
+    looks    how often it was asked to see to what else there is
     """
 
     def __init__(self) -> None:
         self.builds = "tflite 1"
         self.wanted = True
         self.looks = 0
+        self.worth: list[str] = []
         self.seen: dict[str, Watched] = {}
         self.served: dict[str, int | None] = {}
         self.script: dict[str, list[Step]] = {}
@@ -62,7 +65,7 @@ class FakePorts:
 
     def fitting(self, release: Release, packed: Packed) -> list[str]:
         self._play("fitting", packed.name, packed.release, lambda: False)
-        return [each.name for each in release.here]
+        return [each.name for each in release.here if not self.worth or each.name in self.worth]
 
     def watched(self, model: str) -> Watched:
         return self.seen.get(model, GOOD)

@@ -175,7 +175,8 @@ def test_every_code_of_the_control_path_is_in_the_document() -> None:
     document = (REPO / "docs" / "models.md").read_text()
     places = [*(REPO / "edged/fleet").glob("*.py"), *(REPO / "edged/cli/models").glob("*.py")]
     places += [
-        REPO / f"edged/models/{each}.py" for each in ("store", "disk", "shelf", "claim", "journal", "source", "section", "packed", "candidate")
+        REPO / f"edged/models/{each}.py"
+        for each in ("store", "disk", "shelf", "claim", "journal", "source", "section", "packed", "candidate")
     ]
     places += [
         REPO / f"edged/service/{each}.py"
