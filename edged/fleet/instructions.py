@@ -140,8 +140,7 @@ class Instructions:
         faults: list[EdgedError] = []
         for repository in self._repositories:
             try:
-                now = self._time.now(self.floor.now.time)
-                trusted, floor = refresh(self._folder, self._root, repository.metadata, moment(now), self.floor.now)
+                trusted, floor = refresh(self._folder, self._root, repository.metadata, self._now(), self.floor.now)
             except EdgedError as error:
                 faults.append(error)
                 continue
@@ -179,5 +178,9 @@ class Instructions:
         self.floor.put(msgspec.structs.replace(floor, revs={**floor.revs, audience: revision}))
         self.beliefs.documents[audience] = document
 
+    def now(self) -> int:
+        """Give effective time in nanoseconds since 1970, see `timekeeping.py`."""
+        return self._time.now(self.floor.now.time)
+
     def _now(self) -> datetime:
-        return moment(self._time.now(self.floor.now.time))
+        return moment(self.now())

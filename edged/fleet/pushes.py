@@ -72,6 +72,11 @@ class Pushes:
         self._transfer, self._clock, self._rng = transfer, clock, rng
         self._next_look = 0
 
+    @property
+    def received(self) -> int:
+        """Count the bytes of models that came, those that were thrown away included."""
+        return self._transfer.received
+
     def step(self) -> float:
         """Do what there is to do for orders; give the seconds until there may be more."""
         self.instructions.look()

@@ -8,7 +8,7 @@ Each transition is in the journal before anything is done about it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 import msgspec
@@ -30,21 +30,25 @@ from edged.models.store import Candidate, Store
 
 
 class Updates:
-    """The updates of one board. `stale`: models whose pipelines have yet to go back to the active release, with what went wrong."""
+    """The updates of one board.
+
+    `stale`: models whose pipelines have yet to go back to the active release, with what went wrong. `glance` is called now and
+    then while a stage is worked on, by its thread, so that what is not wanted any more can be ended.
+    """
 
     def __init__(self, store: Store, book: Book, ports: Ports, clock: Clock) -> None:
         """The store's claim is held."""
         self.store, self.book, self.ports, self.clock = store, book, ports, clock
         self.stale: dict[str, str] = {}
         self.changed = threading.Event()
+        self.glance: Callable[[], None] = lambda: None
         self._stages = Stages(store, book, ports, self._collect)
         self._lock = threading.RLock()
         self._asked: dict[str, Job] = {}  # by model; what the working thread has not taken up yet
         self._jobs: list[Job] = []
         self._working: Job | None = None
         self._urgent = False  # somebody wants a good release back: what is worked on gives way
-        self._retry_stale = 0
-        self._retry_journal = 0
+        self._retry_stale = self._retry_journal = 0
         self._watching = Watching(book, ports, clock)
         self._ending = False
 

@@ -5,52 +5,59 @@ A daemon that cannot have the store still serves what is active there; `fault` s
 
 from __future__ import annotations
 
-import os
-import re
+import random
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Annotated, Any, BinaryIO
-
-from msgspec import Meta
+from typing import Any
 
 from edged.board.sensors import Felt, Sensors
 from edged.clock import Clock
 from edged.config.load import Loaded
-from edged.config.schema import NAME, NAME_WORDS
-from edged.errors import BoardError, BugError, EdgedError, OperatorError, PeerError
+from edged.errors import BoardError, BugError, EdgedError
 from edged.fleet.agent import Agent
 from edged.fleet.machine import CONFIRM
+from edged.fleet.pushes import Pushes
 from edged.models.book import Book, read_ledger
 from edged.models.claim import Claim
-from edged.models.entries import Entry, Held, Moved, Policy
-from edged.models.schema import MAX_RELEASE
-from edged.models.section import regular_size
-from edged.models.source import FilesSource, PackSource, Source
+from edged.models.entries import Entry, Held, Moved
 from edged.models.store import Store
 from edged.select.adapt import LOOK_S
 from edged.select.terms import Option
 from edged.service.adapting import Adapting, Varied
+from edged.service.fleet_commands import FleetCommands
+from edged.service.fleet_line import FleetLine
+from edged.service.fleet_orders import pushes_of
 from edged.service.parts import Parts
 from edged.service.ports import DaemonPorts
 from edged.service.request import Request
 from edged.service.selection import Selection
 from edged.service.serving import Serving
 from edged.service.snapshot import UpdateStatus
+from edged.service.update_ops import OPS
 from edged.service.update_status import statuses
+from edged.service.voice import Voice
 
 STOP_S = 3.0
 AFTER_BUG_S = 10.0
 
 Op = Callable[[Request], Any]
-Number = Annotated[int, Meta(ge=1, le=MAX_RELEASE)]
 
 
 class ControlPath:
-    """What a daemon has of the control path. `moved` collects transitions until somebody tells them."""
+    """What a daemon has of the control path. `moved` collects transitions until somebody tells them.
 
-    def __init__(self, loaded: Loaded, clock: Clock, selection: Selection, sensors: Sensors) -> None:
+    `pushes` are there where the configuration names a fleet's root; `pushes_fault` says why they are not all the same.
+    """
+
+    def __init__(
+        self, loaded: Loaded, clock: Clock, rng: random.Random, selection: Selection, sensors: Sensors, line: FleetLine, voice: Voice
+    ) -> None:
         """Take the store, and decide on what the last run left under way; before anything is loaded."""
+        self.pushes: Pushes | None = None
+        self.pushes_fault: EdgedError | None = None
+        self.commands: FleetCommands | None = None
+        self._line, self._voice, self._rng = line, voice, rng
         self.fault: EdgedError | None = None
         self.agent: Agent | None = None
         self.bug: EdgedError | None = None  # that the last step of its thread ended with
@@ -80,11 +87,37 @@ class ControlPath:
         agent = Agent(self._store, self._book, self._ports, self._clock)
         agent.updates.begin()
         self.agent = agent
+        if self._loaded.config.fleet.root:
+            self._take_orders(agent, self._book)
+
+    def _take_orders(self, agent: Agent, book: Book) -> None:
+        """Listen to the fleet; where that cannot be, the rest goes on."""
+        try:
+            pushes = pushes_of(self._loaded, self._line, agent, book, self._store, self._ports, self._clock, self._rng, self._ask)
+        except EdgedError as error:
+            self.pushes_fault = error
+            return
+        self.pushes = pushes
+        self._line.wake = agent.updates.changed.set
+        agent.updates.glance = pushes.glance
+        ops = {"refresh": pushes.instructions.refresh_now, "rebirth": self._voice.rebirth}
+        self.commands = FleetCommands(self._voice.topics, self._line.mailbox, pushes.instructions.now, self._voice.publish, ops)
+
+    def _ask(self) -> None:
+        """Have the broker and publishers say again what they said: publishers answer a birth."""
+        if self._line.ask_again():
+            self._voice.rebirth()
 
     @property
     def bad_lines(self) -> int:
         """Count the lines of the journal that could not be read."""
         return self._book.bad_lines if self._book else 0
+
+    @property
+    def fleet_dropped(self) -> dict[str, int]:
+        """Count by reason the fleet's messages that nothing came of."""
+        refused = self.commands.refused if self.commands is not None else {}
+        return {**self._line.dropped, **refused}
 
     @property
     def varied(self) -> deque[Varied]:
@@ -165,15 +198,7 @@ class ControlPath:
 
     def ops(self) -> dict[str, Op]:
         """Give what the control socket may ask."""
-        asked: dict[str, Callable[[Agent, Request], Any]] = {
-            "install": _install,
-            "activate": _activate,
-            "rollback": _rollback,
-            "cancel": _cancel,
-            "remove": _remove,
-            "pin": _pin,
-        }
-        return {name: self._op(op) for name, op in asked.items()}
+        return {name: self._op(op) for name, op in OPS.items()}
 
     def _op(self, op: Callable[[Agent, Request], Any]) -> Op:
         def answer(request: Request) -> Any:
@@ -201,10 +226,13 @@ class ControlPath:
 
     def _step(self) -> float:
         """Do the next thing of updates, then look at the board; give the seconds until there may be more to do."""
-        pause = self.agent.updates.step() if self.agent is not None else LOOK_S
+        pauses = [self.agent.updates.step() if self.agent is not None else LOOK_S]
+        if self.pushes is not None and self.commands is not None and not self._ending:
+            self.commands.work()
+            pauses.append(self.pushes.step())
         if not self._ending:
             self._adapt()
-        return pause
+        return min(pauses)
 
     def _adapt(self) -> None:
         """Look at the board, where it is time to. A release that is watched is left alone: another variant would begin its watch anew."""
@@ -216,61 +244,3 @@ class ControlPath:
             self._adapting_bug = BugError.of("adapting-bug", error)
         else:
             self._adapting_bug = None if looked else self._adapting_bug
-
-
-def _install(agent: Agent, request: Request) -> dict[str, Any]:
-    name = request.arg("source", str, "files that were handed over")[:1000]
-    return _taken(agent.install(_source(request, name), _policy(request)))
-
-
-def _source(request: Request, name: str) -> Source:
-    names = request.arg("names", list[str], [])
-    if len(request.files) != (len(names) or 1) or len(set(names)) != len(names):
-        raise PeerError("malformed-request", "not a request: one open file for each name is needed, or one for a pack")
-    for each in request.files:
-        regular_size(each, name)  # refused while they are still the request's, which closes them
-    files: list[BinaryIO] = [os.fdopen(each, "rb") for each in request.take_files()]
-    return FilesSource(dict(zip(names, files, strict=True)), name) if names else PackSource(files[0], name)
-
-
-def _activate(agent: Agent, request: Request) -> dict[str, Any]:
-    return _taken(agent.activate(_model(request), request.arg("release", Number), _policy(request)))
-
-
-def _rollback(agent: Agent, request: Request) -> dict[str, Any]:
-    model = _model(request)
-    return {"model": model, "release": agent.rollback(model)}
-
-
-def _cancel(agent: Agent, request: Request) -> dict[str, Any]:
-    model = _model(request)
-    agent.cancel(model)
-    return {"model": model}
-
-
-def _remove(agent: Agent, request: Request) -> dict[str, Any]:
-    model, release = _model(request), request.arg("release", Number)
-    agent.remove(model, release)
-    return {"model": model, "release": release}
-
-
-def _pin(agent: Agent, request: Request) -> dict[str, Any]:
-    model, release, on = _model(request), request.arg("release", Number), request.arg("on", bool, True)
-    agent.pin(model, release, on)
-    return {"model": model, "release": release, "on": on}
-
-
-def _model(request: Request) -> str:
-    name: str = request.arg("model", str)
-    if not re.match(NAME, name):
-        raise OperatorError("no-such-model", f"{name[:64]!r} is not the name of a model", f"a name has {NAME_WORDS}")
-    return name
-
-
-def _policy(request: Request) -> Policy:
-    policy: Policy = request.arg("policy", Policy, Policy())
-    return policy
-
-
-def _taken(moved: Moved) -> dict[str, Any]:
-    return {"model": moved.model, "release": moved.release, "state": moved.state}

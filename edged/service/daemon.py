@@ -17,6 +17,7 @@ import os
 import random
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -37,20 +38,23 @@ from edged.service.control_path import ControlPath
 from edged.service.delivery import Delivery
 from edged.service.ending import is_done, stop_lanes, unwritten
 from edged.service.events import Events
+from edged.service.fleet_line import FleetLine
 from edged.service.headline import headline
 from edged.service.health import Conditions
 from edged.service.inventory import Inventory
 from edged.service.judge import Judge
 from edged.service.notify import Notify
 from edged.service.parts import MAIN, Hooks, Parts
-from edged.service.presence import Presence, birth_of, count_start
+from edged.service.presence import Presence, birth_of, count_start, free_mib
 from edged.service.progress import hindrance
 from edged.service.rejects import RejectSampler
-from edged.service.report import Life, pipeline_status, snapshot
+from edged.service.report import Life, pipeline_status, reported_content, snapshot
+from edged.service.reported import Reporter
 from edged.service.selection import selection_of
 from edged.service.snapshot import ERROR, INFO, WARNING, Snapshot
 from edged.service.stock import take_stock
 from edged.service.unfinished import Unfinished
+from edged.service.voice import Voice
 from edged.service.wiring import wire
 
 if TYPE_CHECKING:
@@ -77,8 +81,16 @@ class Daemon:
         if not kept:
             self._conditions.set("state-dir-not-writable", ERROR, f"cannot write in {loaded.state_dir}", hint="check its owner and mode")
         engines = [str(build) for build in available()]
-        birth = birth_of(engines, board_name(root), selection.board.profile.name, [pipeline.name for pipeline in config.pipelines])
+        birth = birth_of(
+            engines,
+            board_name(root),
+            selection.board.profile.name,
+            [pipeline.name for pipeline in config.pipelines],
+            config.fleet.groups,
+            free_mib(loaded.state_dir),
+        )
         self._presence = Presence(topics, starts, clock, birth)
+        self._reporter = Reporter(topics, clock)
         self._events = Events(topics, clock, self._publish)
         self._notify = Notify.from_environment(os.environ)
         self._hindrance = ""
@@ -91,11 +103,13 @@ class Daemon:
         ops: dict[str, Op] = {"status": lambda _: self.snapshot()}
         self._control = ControlServer(loaded.socket, ops, clock)
         try:
-            self._updates = ControlPath(loaded, clock, selection, Sensors(root, clock=clock))
+            line = FleetLine(topics, config.fleet.groups, clock, rng)
+            voice = Voice(topics, self._publish, self._announce)
+            self._updates = ControlPath(loaded, clock, rng, selection, Sensors(root, clock=clock), line, voice)
             ops.update(self._updates.ops())
             ops["models"] = lambda _: self._stock()
             ops["why"] = lambda _: selection.why()
-            hooks = Hooks(self._presence.will, self._announce, RejectSampler(self._events, clock))
+            hooks = Hooks(self._presence.will, self._announce, RejectSampler(self._events, clock), line)
             self._parts = wire(loaded, clock, rng, hooks, selection)
             if config.metrics.listen:
                 from edged.service.metrics_server import MetricsServer  # costs 7 MiB that few boards spend
@@ -220,6 +234,11 @@ class Daemon:
         self._chronicle.tell_updates(self.updates.moved)
         self._chronicle.tell_variants(self.updates.varied)
         self._chronicle.tell_health()
+        if MAIN in self.parts.links:
+            make = partial(reported_content, self.parts, self._life, self.updates)
+            report = self._reporter.look(make, self._presence.session)
+            if report is not None:
+                self._publish_on_main(report)
 
     def _finished(self) -> bool:
         """Say whether every source has ended and its messages are worked off."""
@@ -259,8 +278,10 @@ class Daemon:
         _log.info("stopped", results=results, left_on_disk=self._delivery.on_disk)
 
     def _announce(self) -> None:
+        """Say what this device is, and soon again what it reports; from any thread."""
         for message in self._presence.online():
-            self._publish_on_main(message)
+            self._publish(message)
+        self._reporter.again()
 
     def _publish_last(self) -> None:
         if MAIN in self.parts.links and self.parts.links[MAIN].state.state == "connected":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from edged.clock import NS, Clock
-from edged.errors import EdgedError
+from edged.errors import EdgedError, Untrusted
+from edged.fleet.timekeeping import UNSYNCED
 from edged.service.control_path import ControlPath
 from edged.service.health import Conditions
 from edged.service.parts import MAIN, Lane, Parts
@@ -19,6 +20,7 @@ _MINUTES = 60
 SPOOL = "spool"
 STORE = "models"
 BOARD = "board"
+FLEET = "fleet"
 
 
 class LastHour:
@@ -53,6 +55,8 @@ class Judge:
         self._lost = LastHour(parts.clock)
         self._spool_fault = ""
         self._not_loaded: set[tuple[str, str]] = set()
+        self._refused_orders: set[str] = set()
+        self._fleet_dropped = LastHour(parts.clock)
         self._messages = {name: LastHour(parts.clock) for name in parts.links}
 
     def look(self) -> None:
@@ -63,6 +67,7 @@ class Judge:
             self._lane(lane)
         self._spool()
         self._control_path()
+        self._fleet()
         self._choice()
         if self._parts.around:
             self._variants(self._parts.around.not_loaded.copy())
@@ -106,6 +111,27 @@ class Judge:
             text,
             "it is tried again every ten seconds; `edged models list` shows what there is",
         )
+
+    def _fleet(self) -> None:
+        updates, pushes = self._updates, self._updates.pushes
+        fault = updates.pushes_fault
+        self._hold("pushes-off", FLEET, WARNING, fault is not None, fault.text if fault else "", fault.hint if fault else "")
+        if pushes is None:
+            return
+        beliefs = pushes.instructions.beliefs
+        doubt = beliefs.fault if isinstance(beliefs.fault, Untrusted) else next(iter(beliefs.faults.values()), None)
+        text = f"nothing new is installed, what runs goes on: {doubt.text} ({doubt.code})" if doubt else ""
+        self._hold("fleet-not-trusted", FLEET, WARNING, doubt is not None, text, doubt.hint if doubt else "")
+        unsynced = pushes.instructions.clock_state == UNSYNCED
+        text = "nothing keeps the clock right: whether what the fleet signed has expired is judged by the latest time that was known"
+        self._hold("fleet-clock-unsynced", FLEET, INFO, unsynced, text, "`timedatectl` says more; give the board a time server")
+        self._counts("fleet-messages-dropped", FLEET, "messages of the fleet dropped", self._fleet_dropped.rise(updates.fleet_dropped), "")
+        refused = {model: each.refused for model, each in pushes.pursuits.items() if each.refused.code not in ("", "not-wanted")}
+        for model in self._refused_orders - refused.keys():
+            self._conditions.clear("order-refused", model)
+        for model, why in refused.items():
+            self._note("order-refused", model, WARNING, f"the fleet's order is not followed: {why.text} ({why.code})", why.hint)
+        self._refused_orders = set(refused)
 
     def _link(self, name: str) -> None:
         link, state = self._parts.links[name], self._parts.links[name].state

@@ -17,6 +17,7 @@ from edged.mqtt.topics import DeviceTopics
 from edged.records import Rejected
 from edged.service.delivery import Delivery
 from edged.service.embedded import EmbeddedBroker
+from edged.service.fleet_line import FleetLine
 from edged.service.selection import Selection
 from edged.stream.build import Around
 from edged.stream.pipeline import Pipeline
@@ -65,11 +66,12 @@ class Parts:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the daemon wants to hear of: the Will for a new session, a connection, a refused message."""
+    """What the daemon wants to hear of: the Will for a new session, a connection, a refused message; and the fleet's line."""
 
     will: Callable[[], Will]
     on_connected: Callable[[], None]
     on_rejected: Callable[[str, bytes, bytes | None, Rejected], None]
+    line: FleetLine
 
 
 def input_of(options: schema.Pipeline, config: schema.Config) -> str:

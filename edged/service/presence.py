@@ -8,6 +8,7 @@ of starts is one durable write a start.
 from __future__ import annotations
 
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import msgspec
 from edged import __version__
 from edged.atomic import write_atomic
 from edged.clock import NS, Clock, iso
+from edged.exchange.blobs import FRAGMENT, MAX_CREDIT
+from edged.mqtt.client import MESSAGE_LIMIT
 from edged.mqtt.message import Message, Will
 from edged.mqtt.topics import DeviceTopics
 
@@ -40,6 +43,14 @@ def count_start(state_dir: Path, clock: Clock) -> tuple[int, bool]:
     except OSError:
         return clock.wall() // NS & 0xFFFFFFFF, False
     return starts, True
+
+
+def free_mib(state_dir: Path) -> int:
+    """Give what is free where models are kept; 0 where that is not known."""
+    try:
+        return shutil.disk_usage(state_dir).free >> 20
+    except OSError:
+        return 0
 
 
 class Presence:
@@ -79,8 +90,8 @@ class Presence:
         return msgspec.json.encode({"state": state, "session": self.session, "time": iso(self._clock.wall())})
 
 
-def birth_of(engines: list[str], board: str, profile: str, pipelines: list[str]) -> dict[str, Any]:
-    """Say what this device is."""
+def birth_of(engines: list[str], board: str, profile: str, pipelines: list[str], groups: list[str], free_mib: int) -> dict[str, Any]:
+    """Say what this device is; `free_mib` are free for models at the start."""
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -89,4 +100,7 @@ def birth_of(engines: list[str], board: str, profile: str, pipelines: list[str])
         "profile": profile,
         "engines": engines,
         "pipelines": pipelines,
+        "groups": groups,
+        "free_mib": free_mib,
+        "limits": {"fragment": FRAGMENT, "window": MAX_CREDIT, "message": MESSAGE_LIMIT},
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from edged import __version__
 from edged.board.detect import board_name
@@ -15,14 +16,15 @@ from edged.clock import NS, Clock, iso
 from edged.models.entries import Held
 from edged.select.terms import Option
 from edged.service.control_path import ControlPath
+from edged.service.fleet_status import fleet_status
 from edged.service.health import Conditions
 from edged.service.parts import Lane, Parts
 from edged.service.progress import is_stuck
+from edged.service.reported import content
 from edged.service.snapshot import (
     BoardStatus,
     BrokerStatus,
     Cost,
-    FleetStatus,
     LastResult,
     Latency,
     MemoryStatus,
@@ -62,9 +64,16 @@ def snapshot(parts: Parts, life: Life, conditions: Conditions, updates: ControlP
         models=[_model(lane, held) for lane in parts.lanes if lane.pipeline is not None],
         updates=updates.statuses(),
         spool=parts.delivery.status() if parts.delivery else SpoolStatus(),
-        fleet=FleetStatus(parts.topics.fleet),
+        fleet=fleet_status(parts.topics.fleet, updates.pushes, updates.pushes_fault, held, updates.fleet_dropped),
         health=conditions.list(),
     )
+
+
+def reported_content(parts: Parts, life: Life, updates: ControlPath) -> dict[str, Any]:
+    """Say what the fleet is to know; for a look each second, so without what takes long."""
+    held = updates.held()
+    fleet = fleet_status(parts.topics.fleet, updates.pushes, updates.pushes_fault, held, updates.fleet_dropped)
+    return content(life.state, [pipeline_status(lane, parts.clock) for lane in parts.lanes], updates.statuses(), fleet, held)
 
 
 def pipeline_status(lane: Lane, clock: Clock, option: Option | None = None) -> PipelineStatus:

@@ -204,12 +204,40 @@ class SpoolStatus(msgspec.Struct):
     drain_left_s: float | None = None
 
 
+class OrderStatus(msgspec.Struct):
+    """What the fleet wants of one model. `state`: done | under way | blocked | refused; `code` to `hint` say why of the last two."""
+
+    model: str = ""
+    release: int = 0
+    audience: str = ""
+    state: str = ""
+    code: str = ""
+    text: str = ""
+    hint: str = ""
+
+
 class FleetStatus(msgspec.Struct):
-    """The fleet; `updates` is the stage of the last update in words, empty where no pushes are accepted."""
+    """The fleet; `updates` says in words how it is with pushes, `rev` is the highest of `revs`, which are by audience.
+
+    `trust`: none (no pushes are accepted) | waiting | ok | expired | failing, with `code` to `hint` why. `versions` of
+    metadata are by role; `clock`: synced | unsynced | unknown. `received` counts bytes of models since the start,
+    `dropped` messages by reason.
+    """
 
     name: str = ""
     updates: str = ""
     rev: int | None = None
+    trust: str = "none"
+    code: str = ""
+    text: str = ""
+    hint: str = ""
+    versions: dict[str, int] = {}
+    expires: str = ""
+    clock: str = "unknown"
+    revs: dict[str, int] = {}
+    orders: list[OrderStatus] = []
+    received: int = 0
+    dropped: dict[str, int] = {}
 
 
 class Snapshot(msgspec.Struct):

@@ -19,6 +19,7 @@ from edged.mqtt.link import Link
 from edged.mqtt.topics import DeviceTopics
 from edged.service.delivery import make_delivery
 from edged.service.embedded import EmbeddedBroker
+from edged.service.fleet_line import FLEET, LONGEST_WAIT_S, FleetLine
 from edged.service.lanes import fill, find, make_source
 from edged.service.parts import MAIN, SAFETY, Hooks, Lane, Parts, input_of
 from edged.service.selection import Selection
@@ -33,6 +34,8 @@ def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks, selecti
     parts.selection = selection
     try:
         _add_links_and_lanes(parts, rng, hooks)
+        if takes_orders(loaded.config):
+            _add_fleet_link(parts, rng, hooks.line)
         parts.delivery = make_delivery(loaded, parts.links, clock)
         around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected, selection.order)
         parts.around = around
@@ -79,8 +82,8 @@ def _subscribe(parts: Parts) -> None:
     for lane in parts.lanes:
         if isinstance(lane.source, MqttSource) and not lane.error:
             parts.inputs[input_of(lane.options, parts.loaded.config)].add(lane.source, lane.pipeline.inbox if lane.pipeline else None)
-    for name, link in parts.links.items():
-        parts.inputs[name].bind(link)
+    for name, input_ in parts.inputs.items():
+        input_.bind(parts.links[name])
 
 
 def _brokers_used(config: schema.Config) -> set[str]:
@@ -109,8 +112,7 @@ def _add_link(parts: Parts, name: str, broker: schema.Broker, rng: random.Random
     parts.links[name] = Link(
         name,
         broker,
-        # Mosquitto refuses a client id with a plus wherever its rules name client ids.
-        f"edged-{parts.topics.fleet}-{parts.topics.device}-{name.replace('+', '-')}{'' if hooks else '-record'}",
+        _client_id(parts, name) + ("" if hooks else "-record"),
         parts.clock,
         rng,
         password=_password(broker),
@@ -121,6 +123,33 @@ def _add_link(parts: Parts, name: str, broker: schema.Broker, rng: random.Random
         will=main_hooks.will if main_hooks else None,
         keep_session=hooks is not None,
     )
+
+
+def takes_orders(config: schema.Config) -> bool:
+    """Say whether the fleet's messages are to come over the first broker."""
+    return bool(config.fleet.root) and "mqtt" in config.fleet.repositories and MAIN in config.mqtt
+
+
+def _add_fleet_link(parts: Parts, rng: random.Random, line: FleetLine) -> None:
+    """Make the fleet's own connection to the first broker; nothing is kept for it there: all that counts is retained or asked for again."""
+    broker, name = parts.links[MAIN].broker, MAIN + FLEET
+    parts.links[name] = Link(
+        name,
+        broker,
+        _client_id(parts, name),
+        parts.clock,
+        rng,
+        password=_password(broker),
+        on_block=line.on_block,
+        keep_session=False,
+        longest_wait_s=LONGEST_WAIT_S,
+    )
+    line.bind(parts.links[name])
+
+
+def _client_id(parts: Parts, name: str) -> str:
+    # Mosquitto refuses a client id with a plus wherever its rules name client ids.
+    return f"edged-{parts.topics.fleet}-{parts.topics.device}-{name.replace('+', '-')}"
 
 
 def _password(broker: schema.Broker) -> str:
