@@ -1,4 +1,4 @@
-"""A real Mosquitto on a free port of loopback: open, with passwords and rules, websockets or TLS."""
+"""A real Mosquitto on a free port of loopback: open, with passwords and rules, websockets, TLS, or certificates of clients."""
 
 from __future__ import annotations
 
@@ -21,11 +21,19 @@ _PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/
 
 @dataclass(frozen=True)
 class Tls:
-    """Certificate files of a server on 127.0.0.1, signed by `ca`."""
+    """Certificate files of a server on 127.0.0.1 or of a client, signed by `ca`, whose key lies beside it."""
 
     ca: Path
     cert: Path
     key: Path
+
+    def issue(self, name: str) -> Tls:
+        """Make a client's certificate with this common name, from the same authority."""
+        cert, key = (self.ca.with_name(f"client-{name}.{kind}") for kind in ("pem", "key"))
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        command += ["-CA", self.ca, "-CAkey", self.ca.with_suffix(".key"), "-keyout", key, "-out", cert, "-subj", f"/CN={name}"]
+        subprocess.run([*command, "-addext", "basicConstraints=critical,CA:FALSE"], check=True, capture_output=True)
+        return Tls(self.ca, cert, key)
 
 
 class Mosquitto:
@@ -39,10 +47,14 @@ class Mosquitto:
         acl: str = "",
         websockets: bool = False,
         tls: Tls | None = None,
+        mutual: bool = False,
         persistent: bool = False,
         extra: str = "",
     ) -> None:
-        """Write its files into `folder`, which is made; start it with `start`."""
+        """Write its files into `folder`, which is made; start it with `start`.
+
+        With `mutual` a client shows a certificate of the authority of `tls`; its common name is the user.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self._folder = folder
@@ -52,8 +64,9 @@ class Mosquitto:
             f"listener {self.port} 127.0.0.1",
             "protocol websockets" if websockets else "",
             *([f"cafile {tls.ca}", f"certfile {tls.cert}", f"keyfile {tls.key}"] if tls else []),
+            *(["require_certificate true", "use_identity_as_username true"] if mutual else []),
             f"user {getpass.getuser()}",  # else it gives root away, and may not read the folder of a test
-            f"allow_anonymous {'false' if users else 'true'}",
+            f"allow_anonymous {'false' if users or mutual else 'true'}",
             f"password_file {self._passwords(users)}" if users else "",
             f"acl_file {self._write('acl', acl)}" if acl else "",
             *([f"persistence true\npersistence_location {folder}/"] if persistent else []),
