@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +44,8 @@ from tests.stores import MIB, Cut, blobs, check_blobs, cut_at, everything, ignor
 
 AD01 = REPO / "tests" / "data" / "ad01"
 NAMES = ("fp32", "dynrange", "int8", "int8-floatio")
+pytest_plugins = ["tests.quick"]
+
 ZEROS_AND_END = "325aa8e820be09bf0e3049cabe35d97bc3aab25d6c387042665a068b900a7409"  # SHA-256 of 4 GiB of zeros and `the end`
 LARGE = ["golden-large.npz", "large.tflite", MANIFEST]
 SMALL = ["golden-small.npz", MANIFEST, "small.tflite"]
@@ -56,17 +56,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "state")
     with store.claim():
         yield store
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder in memory where there is one: holes are read quickly there."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -446,7 +435,7 @@ def test_why_says_of_the_others_that_they_were_not_fetched(partial: Release, her
 def test_under_pressure_a_pipeline_goes_over_to_what_is_here() -> None:
     float_, int8, tiny = option("float", 0.95, 12, 300), option("int8", 0.93, 4, 90), option("tiny", 0.85, 1, 20)
     for last, least in ((tiny, "tiny"), (replace(tiny, refused=f"absent: {ABSENT}"), "int8")):
-        board = Board(others_mib=lambda second: 1180.0 if second > 60 else 0.0, demands=[demand("pump", 20, float_, int8, last)])
+        board = Board(others_mib=lambda second: 1300.0 if second > 60 else 0.0, demands=[demand("pump", 20, float_, int8, last)])
         board.running = {"pump": "float"}
         board.run(600)
         assert board.running == {"pump": least}
