@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from edged.backoff import Backoff
 from edged.clock import NS
-from edged.exchange.blobs import BUSY, FRAGMENT, Fragment, Request
+from edged.exchange.blobs import BUSY, FRAGMENT, MAX_CREDIT, Fragment, Request
 from edged.fleet.transfer.assembly import Assembly
 from edged.fleet.transfer.roundtrip import RoundTrip
 from edged.fleet.transfer.window import Window
@@ -34,6 +34,7 @@ class _Asked:
     order: int
     again: bool
     passed: int = 0
+    renewed: bool = False
 
 
 class Download:
@@ -50,7 +51,8 @@ class Download:
         self._assembly = Assembly(size, next_piece)
         self._flight: dict[int, _Asked] = {}  # by offset, in the order of asking
         self._lost: list[int] = []  # offsets, sorted
-        self._asked_once: set[int] = set()  # of those lost or in flight
+        self._first_asked: dict[int, int] = {}  # when, of those lost or in flight
+        self._took: dict[int, int] = {}  # of those that came after they were asked for again: how long since the first time
         self._order = 0
         self._window, self._round_trip = Window(), RoundTrip()
         self._server = 0
@@ -105,8 +107,8 @@ class Download:
 
     def _ask(self, offsets: list[int], now: int) -> Request:
         for offset in offsets:
-            self._flight[offset] = _Asked(now, self._order, offset in self._asked_once)
-            self._asked_once.add(offset)
+            self._flight[offset] = _Asked(now, self._order, offset in self._first_asked)
+            self._first_asked.setdefault(offset, now)
             self._order += 1
         start = offsets[0]
         length = offsets[-1] + self._assembly.length(offsets[-1]) - start
@@ -120,9 +122,10 @@ class Download:
             self._refused(fragment, now)
             return None
         offset, data = fragment.offset, fragment.data
-        is_wanted = offset in self._asked_once
+        is_wanted = offset in self._first_asked
         if not is_wanted or len(data) != self._assembly.length(offset):
             self._drop("unasked")
+            self._learn(offset, now)
             return None
         self._meet(fragment.server)
         self._heard, self._silences, self._lacking_since = now, 0, 0
@@ -133,20 +136,32 @@ class Download:
         return self._assembly.put(offset, data)
 
     def _arrived(self, offset: int, now: int) -> None:
-        self._asked_once.remove(offset)
+        took = now - self._first_asked.pop(offset)
         asked = self._flight.pop(offset, None)
         if asked is None:  # given up too early
             self._lost.remove(offset)
+            self._round_trip.sample(took)
             return
         if not asked.again:
-            self._round_trip.sample(max(1, now - asked.at))
+            self._round_trip.sample(took)
             self._window.arrived()
-        elif now - asked.at < self._round_trip.least:
+        else:
+            self._took[offset] = took
+            if len(self._took) > MAX_CREDIT:
+                del self._took[next(iter(self._took))]
+        if asked.again and now - asked.at < self._round_trip.least:
             return  # the answer to the first request: it says nothing of what was asked for meanwhile
         for each in self._flight.values():
             if each.order > asked.order:
                 break
             each.passed += 1
+
+    def _learn(self, offset: int, now: int) -> None:
+        """See of an answer that comes a second time that the first was in time: the line is slower than was thought."""
+        took = self._took.pop(offset, 0)
+        if took:
+            self._round_trip.sample(took)
+            self._heard, self._silences = now, 0
 
     def _meet(self, server: int) -> None:
         """Ask the first to answer from now on; one whose piece was bad when it is the first a second time."""
@@ -157,7 +172,7 @@ class Download:
 
     def _refused(self, fragment: Fragment, now: int) -> None:
         is_ours = fragment.server == self._server or not self._server
-        if not is_ours or fragment.offset not in self._asked_once:
+        if not is_ours or fragment.offset not in self._first_asked:
             self._drop("unasked")
             return
         self._silences = 0
@@ -214,12 +229,14 @@ class Download:
             self.leave_server()
 
     def resume(self, now: int) -> None:
-        """Go on after a time without a connection: what was asked for may still come, so it gets its time anew."""
+        """Go on after a time without a connection: what was asked for may still come, so it gets its time anew; once."""
         self._window.restart()
         self._round_trip.forget_silence()  # it was the connection's
         self._heard, self._silences = now, 0
+        self._first_asked = dict.fromkeys(self._first_asked, now)
+        self._give_up([offset for offset, asked in self._flight.items() if asked.renewed])
         for asked in self._flight.values():
-            asked.at, asked.again = now, True
+            asked.at, asked.again, asked.renewed = now, True, True
 
 
 def _runs(offsets: list[int]) -> Iterator[list[int]]:

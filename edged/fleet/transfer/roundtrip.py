@@ -23,6 +23,7 @@ class RoundTrip:
 
     def sample(self, took: int) -> None:
         """Take a measured round trip."""
+        took = max(1, took)
         if not self.smoothed:
             self.smoothed, self.least, self._variation = took, took, took // 2
         else:
