@@ -27,6 +27,19 @@ class Tls:
     cert: Path
     key: Path
 
+    @classmethod
+    def make(cls, folder: Path) -> Tls:
+        """Make an authority and a server's certificate in `folder`; skip without the openssl command."""
+        if not shutil.which("openssl"):
+            pytest.skip("needs the openssl command to make certificates: apt install openssl")
+        make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+        authority = ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"]
+        server = ["-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", "server.key", "-out", "server.pem", "-subj", "/CN=127.0.0.1"]
+        names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+        for command in ([*make, *authority], [*make, *server, *names]):
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        return cls(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+
     def issue(self, name: str) -> Tls:
         """Make a client's certificate with this common name, from the same authority."""
         cert, key = (self.ca.with_name(f"client-{name}.{kind}") for kind in ("pem", "key"))
@@ -70,7 +83,7 @@ class Mosquitto:
             f"password_file {self._passwords(users)}" if users else "",
             f"acl_file {self._write('acl', acl)}" if acl else "",
             *([f"persistence true\npersistence_location {folder}/"] if persistent else []),
-            "max_queued_messages 0",  # its default of 1000 would drop what a test publishes at once
+            "max_queued_messages 1000000",  # 1000, its default, drops what a test publishes at once; at 0, 2.0.11 cuts who may not write
             "set_tcp_nodelay true",
             extra,
         ]
