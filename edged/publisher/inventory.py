@@ -107,7 +107,9 @@ def _ending(now: datetime, roles: list[RoleEntry], orders: list[OrdersEntry]) ->
     for each in orders:
         if each.expires - now < SOON:
             audience = each.audience.replace("dev:", "--device ").replace("group:", "--group ")
-            found.append(f"the orders to {each.audience} {_when(each.expires, now)}; sign them anew: edged fleet assign DIR {audience}")
+            found.append(
+                f"what director signed for {each.audience} {_when(each.expires, now)}; sign it anew: edged fleet assign DIR {audience}"
+            )
     return found
 
 

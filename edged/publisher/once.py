@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,12 @@ from edged.publisher.repository import Repository
 from edged.publisher.shelf import Shelf
 
 RENEW_SHARE = 1 / 2
+ECHO_S = 5.0
+_LOOK_S = 0.02
+_SILENT = (
+    "the broker did not send the timestamp back to this user. Over MQTT 3.1.1 it cannot say whether it took what was published: "
+    "check that this user may write and read the fleet's topics, see `edged fleet acl`"
+)
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,22 @@ def publish_once(repository: Repository, broker: Broker, password: str, clock: C
     try:
         reach(link)
         published = publish(repository, shelf, Post(link).send)
+        if link.version == "3.1.1" and not _comes_back(repository, shelf):
+            warnings.append(_SILENT)
         return Outcome(published, renewal is Renewal.DONE, warnings, link.version)
     finally:
         link.stop(0.0)
+
+
+def _comes_back(repository: Repository, shelf: Shelf) -> bool:
+    """Say whether the broker sends our timestamp to those that subscribed: we are one of them."""
+    ours = repository.layout.timestamp.read_bytes()
+    end = time.monotonic() + ECHO_S
+    while not shelf.holds(ours):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_LOOK_S)
+    return True
 
 
 def _warnings(repository: Repository, renewal: Renewal) -> list[str]:

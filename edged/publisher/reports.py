@@ -10,7 +10,7 @@ from msgspec import Meta
 MAX_BYTES = 64 << 10
 
 Text = Annotated[str, Meta(max_length=2000)]
-Count = Annotated[int, Meta(ge=0, le=2**64 - 1)]
+Count = Annotated[int, Meta(ge=0)]
 
 
 class Running(msgspec.Struct, frozen=True):

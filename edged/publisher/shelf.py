@@ -33,6 +33,11 @@ class Shelf:
             if name == TIMESTAMP:
                 self._timestamp = payload if payload and len(payload) <= MAX_TIMESTAMP_BYTES else b""
 
+    def holds(self, timestamp: bytes) -> bool:
+        """Say whether this is the timestamp that came last."""
+        with self._lock:
+            return self._timestamp == timestamp
+
     def past(self, stand: Stand) -> list[str]:
         """Name what no board needs any more: targets and snapshots older than the one before the present."""
         versions = {TARGETS: stand.targets.signed.version, SNAPSHOT: stand.snapshot.signed.version}

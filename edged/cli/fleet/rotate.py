@@ -61,6 +61,12 @@ def _lines(rotated: Rotated, folder: str) -> list[str]:
     return [*lines, f"publish it: edged fleet publish {folder} --broker URL"]
 
 
+_ONLINE = [
+    "Versions far ahead of yours may have been signed: boards begin to count anew under the new key, by themselves.",
+    "`edged fleet watch` shows boards that still do not believe you.",
+]
+
+
 def _aftermath(role: str, folder: str) -> list[str]:
     """Say what else to do when somebody else may have signed."""
     common = [
@@ -74,19 +80,8 @@ def _aftermath(role: str, folder: str) -> list[str]:
             "Boards that were given another root meanwhile refuse yours: copy 1.root.json to them again.",
         ],
         "targets": [f"Look whether every release is yours: edged fleet list {folder}. Remove those that are not, and give other orders."],
-        "snapshot": _fast_forward(role),
-        "timestamp": _fast_forward(role),
-        "director": [
-            "Orders with higher numbers than yours may be on boards. Give every device and group its orders again; while a board",
-            f"reports a higher rev (edged fleet watch --json), repeat: edged fleet assign {folder} --device ID MODEL=RELEASE",
-        ],
+        "snapshot": _ONLINE,
+        "timestamp": _ONLINE,
+        "director": ["Orders that the thief signed are no longer believed; yours count again, whatever numbers he used."],
     }
     return [*common, *theirs[role]]
-
-
-def _fast_forward(role: str) -> list[str]:
-    other = "timestamp" if role == "snapshot" else "snapshot"
-    return [
-        "Versions far ahead of yours may have been signed, so that boards would refuse yours as old.",
-        f"Rotate {other} too: boards forget the versions that a replaced key signed. `edged fleet watch` shows the boards whose trust is `failing` after that.",
-    ]

@@ -225,6 +225,6 @@ def screen(view: View, trouble: str, width: int, colour: bool) -> list[str]:
         cells[1] = Cell(cells[1].text, {"online": "green", "offline": "", "lost": "red"}.get(row.state, "yellow"))
         cells[-1] = Cell(cells[-1].text, "red" if row.error else "")
         rows.append(cells)
-    head = [f"{len(view.devices)} devices" + (f", {view.ignored:,} messages ignored" if view.ignored else "")]
+    head = wrap_words(f"{len(view.devices)} devices" + (f", {view.ignored:,} messages ignored" if view.ignored else ""), width)
     head += wrap_words(clean(trouble), width, "! ") if trouble else []
-    return [*head, "", *(table(columns, rows, width, colour) if rows else ["no device was heard of yet"])]
+    return [*head, "", *(table(columns, rows, width, colour) if rows else wrap_words("no device was heard of yet", width))]
