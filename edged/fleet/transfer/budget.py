@@ -16,6 +16,7 @@ from edged.fleet.transfer.disk import writing
 
 DAY_NS = 24 * 3600 * NS
 SAVE_BYTES = 4 << 20
+OVERRUN_BYTES = 4 << 20  # so that a piece that is on its way is not thrown away
 _MOST_BYTES = 256  # of the file
 _LAST_DAY = 2_932_896  # the last one of the year 9999
 
@@ -49,19 +50,22 @@ class Budget:
 
     def check(self) -> None:
         """Raise BoardError(`budget-spent`) where no byte is left today."""
-        if self._most and self.spent >= self._most:
+        self._check(0)
+
+    def _check(self, overrun: int) -> None:
+        if self._most and self.spent >= self._most + overrun:
             text = f"{self._spent:,} bytes of models were received today, and {self._most:,} are allowed"
             hint = f"it goes on at {self._next()}; or raise the limit, or bring the release on a stick: `edged models install`"
             raise BoardError("budget-spent", text, hint)
 
     def spend(self, size: int) -> None:
-        """Count bytes that came. Raises as `check`, when they are counted, and what `save` raises."""
+        """Count bytes that came. Raises as `check` when the limit is overrun by OVERRUN_BYTES, and what `save` raises."""
         self._turn()
         self._spent += size
         self._unsaved += size
         if self._unsaved >= SAVE_BYTES:
             self.save()
-        self.check()
+        self._check(OVERRUN_BYTES)
 
     def save(self) -> None:
         """Bring the count to the disk. Raises BoardError(`no-space`, `store-unwritable`)."""

@@ -21,7 +21,7 @@ MOST_BAD = 3  # copies of a piece
 
 
 class Fetching:
-    """One blob on its way. `came` is told of the bytes of each arrival; `pause` waits for so many seconds."""
+    """One blob on its way. `came` is told of the bytes of each arrival, `may_go_on` raises where no more may come."""
 
     def __init__(
         self,
@@ -29,11 +29,12 @@ class Fetching:
         choice: Choice,
         clock: Clock,
         came: Callable[[int], None],
+        may_go_on: Callable[[], None],
         cancelled: Callable[[], bool],
         pause: Callable[[float], None],
     ) -> None:
         self._goal, self._choice, self._clock = goal, choice, clock
-        self._count, self._cancelled, self._pause = came, cancelled, pause
+        self._count, self._may_go_on, self._cancelled, self._pause = came, may_go_on, cancelled, pause
         self._pace = Pace(clock.mono())
         self._wanted: deque[int] = deque()
         self._lacks: dict[Carrier, PeerError] = {}  # carriers that do not have this blob
@@ -43,12 +44,12 @@ class Fetching:
         self.damaged = 0
 
     def run(self) -> None:
-        """Do it. Raises Cancelled, what `came` raises, what the goal raises, and PeerError as `Transfer` says."""
+        """Do it. Raises Cancelled, what `came`, `may_go_on` and the goal raise, and PeerError as `Transfer` says."""
         self._choice.begin()
         self._ask()
         while missing := deque(self._goal.missing()):
             self._wanted = missing
-            self._count(0)  # before anything is asked for: there may be none left today
+            self._may_go_on()
             carrier = self._choice.pick(self._lacks)
             if carrier is None:
                 self._wait()
@@ -83,6 +84,8 @@ class Fetching:
         self._was_bad = not self._goal.take(number, data)
         if not self._was_bad:
             self._choice.worked(carrier)
+            if self._wanted:
+                self._may_go_on()
             return
         self.damaged += 1
         self._pace.spoiled(len(data))

@@ -90,7 +90,7 @@ class Transfer:
         return self.small(index_sha256, index_bytes(seal.size), cancelled)
 
     def _fetch(self, goal: Goal, cancelled: Callable[[], bool]) -> None:
-        fetching = Fetching(goal, self._choice, self._clock, self._came, cancelled, self._pause)
+        fetching = Fetching(goal, self._choice, self._clock, self._came, self._budget.check, cancelled, self._pause)
         try:
             fetching.run()
         finally:
