@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,16 +55,7 @@ def make_nats(tmp_path: Path) -> Iterator[MakeNats]:
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     """Make a certificate authority of our own and a certificate for 127.0.0.1; skip without the openssl command."""
-    folder = tmp_path_factory.mktemp("tls")
-    if not shutil.which("openssl"):
-        pytest.skip("needs the openssl command to make certificates: apt install openssl")
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    authority = ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"]
-    server = ["-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", "server.key", "-out", "server.pem", "-subj", "/CN=127.0.0.1"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
-    for command in ([*make, *authority], [*make, *server, *names]):
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return Tls(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    return Tls.make(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

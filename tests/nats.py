@@ -25,18 +25,18 @@ _ANSWER_S = 2.0
 class NatsNode:
     """One node. Its ports and what it stored stay the same over `kill` and `start`."""
 
-    def __init__(self, folder: Path, name: str, ports: tuple[int, int, int], routes: list[int], authorization: str) -> None:
-        """Write its configuration into `folder`, which is made. `ports`: MQTT, routes, monitoring."""
+    def __init__(self, folder: Path, name: str, ports: list[int], routes: list[int], authorization: str) -> None:
+        """Write its configuration into `folder`, which is made. `ports`: MQTT, routes, monitoring, NATS' own clients."""
         folder.mkdir(parents=True)
         self.name = name
-        self.port, route, self._monitor = ports
+        self.port, route, self._monitor, self.native_port = ports
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         alone = len(routes) == 1
         peers = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
         lines = [
             f"server_name: {name}",
-            "host: 127.0.0.1, port: -1",
+            f"host: 127.0.0.1, port: {self.native_port}",
             f'http: "127.0.0.1:{self._monitor}"',
             f'jetstream {{ store_dir: "{folder}/js", max_mem: 64M, max_file: 1G }}',
             "" if alone else f"cluster {{ name: edged, host: 127.0.0.1, port: {route}, routes: [{peers}] }}",
@@ -105,11 +105,10 @@ class NatsCluster:
         """Prepare. `authorization` is text for each node's configuration; `user` is one that may connect, to see that it works."""
         _program()
         self._user, self._password = user, password
-        ports = _free_ports(3 * nodes)
-        routes = ports[nodes : 2 * nodes]
+        ports = [_free_ports(4) for _ in range(nodes)]
+        names = [f"n{i + 1}" for i in range(nodes)]
         self.nodes = [
-            NatsNode(folder / f"n{i + 1}", f"n{i + 1}", (ports[i], routes[i], ports[2 * nodes + i]), routes, authorization)
-            for i in range(nodes)
+            NatsNode(folder / name, name, each, [route for _, route, _, _ in ports], authorization) for name, each in zip(names, ports)
         ]
 
     @property
