@@ -179,12 +179,24 @@ def test_rotate_says_what_became_of_the_keys_and_what_else_to_do_when_one_was_st
     for role in ("root", "targets", "snapshot", "timestamp", "director"):
         code, out, err = run("rotate", fleet, role, "--compromised")
         assert code == 0, err
-        assert f"new key of {role}" in out
+        assert f"new key of {role}, without a passphrase: " in out
         assert ".retired; destroy it" in out
         assert "Somebody else may have signed" in out
     assert Repository(fleet, None).stand().root.signed.version == 5  # type: ignore[arg-type]
     rotated = json.loads(run("rotate", fleet, "director", "--json")[1])
     assert rotated["signed"] == ["dev:a"]
+
+
+def test_the_new_key_of_a_protected_one_is_protected(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGED_FLEET_PASSPHRASE", "open sesame")
+    run("init", tmp_path / "f", "--fleet", "plant-a")
+    code, out, err = run("rotate", tmp_path / "f", "targets")
+    assert code == 0, err
+    assert "new key of targets, with the passphrase: " in out
+    new = next((tmp_path / "f" / "keys").glob("targets-*.pem"))
+    assert b"ENCRYPTED" in new.read_bytes()
+    monkeypatch.delenv("EDGED_FLEET_PASSPHRASE")
+    assert "[passphrase-missing]" in run("rotate", tmp_path / "f", "targets")[2]  # it asks, and nobody is there
 
 
 def test_a_key_that_was_taken_away_is_asked_for_by_name(run: Run, fleet: Path, tmp_path: Path) -> None:

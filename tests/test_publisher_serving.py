@@ -49,7 +49,9 @@ class Board:
         self.fragments: list[Fragment] = []
         self._lock = threading.Lock()
         clock, rng = SystemClock(), random.Random()
-        self.link = Link(device, broker, f"{device}-{rng.random()}", clock, rng, password=password, on_block=self._take, keep_session=False)
+        self.link = Link(
+            device, broker, f"{device}-{rng.getrandbits(32)}", clock, rng, password=password, on_block=self._take, keep_session=False
+        )
         for topic in (self.of_fleet.repo("#"), self.of_fleet.group_desired("+"), self.topics.desired):
             self.link.subscribe(topic, 0)
         self.link.subscribe(self.topics.blob_data("+"), 0)

@@ -18,8 +18,9 @@ from edged.models.blobs import Blobs, Watch
 from edged.models.candidate import Candidate, changed, examine
 from edged.models.packed import FileSeal
 from edged.models.source import Source
+from edged.publisher.layout import unwritable
 from edged.publisher.metadata import Stand
-from edged.publisher.repository import Repository, unwritable
+from edged.publisher.repository import Repository
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,10 @@ class Keyring:
         places = (folder / key_file(role, keyid) for folder in self._folders)
         return next((path for path in places if path.is_file()), None)
 
+    def is_protected(self, role: str, keyids: Iterable[str]) -> bool:
+        """Say whether a key of a role that is here has a passphrase. Raises OperatorError(`key-unreadable`)."""
+        return any(_is_encrypted(_pem(path)) for keyid in keyids if (path := self.find(role, keyid)))
+
     def retire(self, role: str, keyid: str) -> Path | None:
         """Rename the file of a key that no metadata names any more; give its new name, None where it is not here. Raises OSError."""
         path = self.find(role, keyid)
@@ -100,12 +104,8 @@ class Keyring:
         return self._loaded[keyid]
 
     def _read(self, path: Path) -> CryptoSigner:
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_PEM_BYTES)
-        except OSError as error:
-            raise OperatorError("key-unreadable", f"{path} cannot be read: {error.strerror}", "check its owner and mode") from None
-        encrypted = b"ENCRYPTED" in data[:200]
+        data = _pem(path)
+        encrypted = _is_encrypted(data)
         passphrase = self._passphrase(path).encode() if encrypted else None
         try:
             private = load_pem_private_key(data, passphrase)
@@ -123,3 +123,15 @@ class Keyring:
         need = f"{threshold} keys of {role} have to sign, {here} are here" if threshold > 1 else f"the key of {role} is not here"
         hint = "plug in the medium that has it, and add `--keys FOLDER`"
         return OperatorError("key-missing", f"{need}: there is no {files} in {places}", hint)
+
+
+def _pem(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_PEM_BYTES)
+    except OSError as error:
+        raise OperatorError("key-unreadable", f"{path} cannot be read: {error.strerror}", "check its owner and mode") from None
+
+
+def _is_encrypted(pem: bytes) -> bool:
+    return b"ENCRYPTED" in pem[:200]

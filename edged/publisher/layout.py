@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edged.atomic import sync_folder
-from edged.errors import OperatorError
+from edged.config.schema import NAME
+from edged.errors import BoardError, OperatorError
 from edged.models.blobs import Blobs
 
 BUSY_S = 10.0  # how long a command waits for another one: a renewal takes no second
@@ -52,7 +54,8 @@ class Layout:
         """Name those that have orders, sorted, devices first."""
         found = []
         for kind, folder in (("dev", "dev"), ("group", "grp")):
-            found += [f"{kind}:{path.stem}" for path in sorted((self._desired / folder).glob("[a-z0-9]*.json"))]
+            names = sorted(path.stem for path in (self._desired / folder).glob("*.json"))
+            found += [f"{kind}:{name}" for name in names if re.match(NAME, name)]
         return found
 
     def make(self) -> None:
@@ -74,8 +77,14 @@ class Layout:
 
     @contextmanager
     def locked(self, wait_s: float = BUSY_S) -> Iterator[None]:
-        """Hold the repository for a change; OperatorError(`repository-busy`) where another one holds it for longer than `wait_s`."""
-        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Hold the repository for a change.
+
+        Raises OperatorError(`repository-busy`) where another one holds it for longer than `wait_s`, BoardError(`repository-unwritable`).
+        """
+        try:
+            fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
         try:
             end = time.monotonic() + wait_s
             while not _taken(fd):
@@ -86,6 +95,12 @@ class Layout:
             yield
         finally:
             os.close(fd)
+
+
+def unwritable(folder: Path, error: OSError) -> BoardError:
+    """Say that a repository cannot be written."""
+    text = f"{error.filename or folder} cannot be written: {error.strerror}"
+    return BoardError("repository-unwritable", text, "check its owner, its mode and the free space; what was there before is unchanged")
 
 
 def _taken(fd: int) -> bool:

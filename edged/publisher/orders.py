@@ -17,8 +17,9 @@ from edged.errors import OperatorError
 from edged.exchange.desired import AUDIENCE, MAX_DESIRED_BYTES, MOST_MODELS, PAYLOAD_TYPE, Desired, Order, parse_desired
 from edged.exchange.targets import DIRECTOR, parse_target_path, target_path
 from edged.models.entries import Policy
+from edged.publisher.layout import unwritable
 from edged.publisher.metadata import Stand
-from edged.publisher.repository import Repository, unwritable
+from edged.publisher.repository import Repository
 
 
 def assign(
@@ -81,14 +82,19 @@ def sign(payload: bytes, signers: Iterable[Signer]) -> bytes:
     return _signed(Envelope(payload, PAYLOAD_TYPE, {}), signers)
 
 
-def sign_again(repository: Repository, signers: Sequence[Signer]) -> list[str]:
-    """Add signatures to every document, with the lock held; give the audiences. Raises OSError, OperatorError(`repository-damaged`)."""
+def sign_again(repository: Repository, keep: Collection[str], signers: Sequence[Signer]) -> list[str]:
+    """Add signatures to every document, beside those of the keys in `keep`, with the lock held; give the audiences.
+
+    Raises OSError, OperatorError(`repository-damaged`).
+    """
     audiences = repository.layout.audiences()
     for audience in audiences:
         path = repository.layout.desired(audience)
         data = read_envelope(path)
         if data is not None:
-            write_atomic(path, _signed(_parse(path, data)[0], signers))
+            envelope, _ = _parse(path, data)
+            envelope.signatures = {keyid: signature for keyid, signature in envelope.signatures.items() if keyid in keep}
+            write_atomic(path, _signed(envelope, signers))
     return audiences
 
 

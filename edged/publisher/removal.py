@@ -10,9 +10,10 @@ from tuf.api.metadata import TargetFile
 from edged.errors import OperatorError
 from edged.exchange.targets import parse_custom, parse_target_path, target_path
 from edged.models.packed import MAX_PACKED_BYTES, Packed, parse_packed
+from edged.publisher.layout import unwritable
 from edged.publisher.metadata import Stand
 from edged.publisher.orders import read_all, unknown_release
-from edged.publisher.repository import Repository, unwritable
+from edged.publisher.repository import Repository
 
 
 @dataclass(frozen=True)

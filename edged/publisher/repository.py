@@ -14,10 +14,10 @@ from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from edged.clock import NS, Clock
-from edged.errors import BoardError, OperatorError
+from edged.errors import OperatorError
 from edged.exchange.targets import DIRECTOR, DIRECTOR_PATHS
 from edged.publisher.keys import Keyring, make_key, no_passphrase
-from edged.publisher.layout import Layout
+from edged.publisher.layout import Layout, unwritable
 from edged.publisher.metadata import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Stand, read_stand, signed_bytes, sweep, write
 from edged.publisher.terms import Terms, read_terms, write_terms
 
@@ -154,9 +154,3 @@ def _first(repository: Repository, keys: Mapping[str, Sequence[CryptoSigner]]) -
 def now_of(clock: Clock) -> datetime:
     """Give the time of a clock in whole seconds, as TUF writes it."""
     return datetime.fromtimestamp(clock.wall() // NS, timezone.utc)
-
-
-def unwritable(folder: Path, error: OSError) -> BoardError:
-    """Say that a repository cannot be written."""
-    text = f"{error.filename or folder} cannot be written: {error.strerror}"
-    return BoardError("repository-unwritable", text, "check its owner, its mode and the free space; what was there before is unchanged")

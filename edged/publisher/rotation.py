@@ -16,9 +16,10 @@ from securesystemslib.signer import CryptoSigner, Signer
 
 from edged.exchange.targets import DIRECTOR
 from edged.publisher.keys import key_file, make_key
+from edged.publisher.layout import unwritable
 from edged.publisher.metadata import ROOT, TARGETS, Stand, signed_bytes, write
 from edged.publisher.orders import sign_again
-from edged.publisher.repository import OFFLINE, Repository, unwritable
+from edged.publisher.repository import OFFLINE, Repository
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _direct(repository: Repository, stand: Stand, old: Sequence[str], new: Seque
         targets.revoke_key(keyid, DIRECTOR)
     for signer in new:
         targets.add_key(signer.public_key, DIRECTOR)
-    signed = sign_again(repository, new)
+    signed = sign_again(repository, old, new)
     repository.commit(stand, targets=True)
     return signed
 

@@ -27,7 +27,6 @@ _BROKER_OPTIONS = (
     click.option("--ca-file", metavar="FILE", default="", help="Certificates to trust. Default: the system's."),
     click.option("--cert-file", metavar="FILE", default="", help="A client certificate."),
     click.option("--key-file", metavar="FILE", default="", help="The key of the client certificate."),
-    click.option("--mqtt", "version", type=click.Choice(["auto", "5", "3.1.1"]), default="auto", help="MQTT version. Default: auto."),
 )
 
 
@@ -38,7 +37,7 @@ def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def broker_of(url: str, username: str, password_file: str, ca_file: str, cert_file: str, key_file: str, version: str) -> tuple[Broker, str]:
+def broker_of(url: str, username: str, password_file: str, ca_file: str, cert_file: str, key_file: str) -> tuple[Broker, str]:
     """Give the broker and the password. Raises OperatorError(`bad-url`, `no-username`), BoardError(`password-file`)."""
     from edged.config.addresses import BadAddress, parse_broker_url
     from edged.config.schema import Broker
@@ -52,8 +51,7 @@ def broker_of(url: str, username: str, password_file: str, ca_file: str, cert_fi
         ) from None
     if password_file and not username:
         raise OperatorError("no-username", "--password-file stands without --username", "add --username USER")
-    files = {"password_file": password_file, "ca_file": ca_file, "cert_file": cert_file, "key_file": key_file}
-    broker = Broker(url=url, version=version, username=username, **files)  # type: ignore[arg-type]  # click has checked it
+    broker = Broker(url=url, username=username, password_file=password_file, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
     return broker, _password(password_file)
 
 

@@ -35,7 +35,6 @@ def command(
     ca_file: str,
     cert_file: str,
     key_file: str,
-    version: str,
     keys: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -44,7 +43,7 @@ def command(
 
     from edged.clock import SystemClock
 
-    broker, password = broker_of(url, username, password_file, ca_file, cert_file, key_file, version)
+    broker, password = broker_of(url, username, password_file, ca_file, cert_file, key_file)
     repository = open_repository(folder, keys)
     from edged.publisher.once import publish_once
 

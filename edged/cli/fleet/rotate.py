@@ -27,15 +27,19 @@ from the old root to the new one by themselves, however late they come. Old key 
 @dir_argument
 @click.argument("role", type=click.Choice(["root", "targets", "snapshot", "timestamp", "director"]))
 @click.option("--compromised", is_flag=True, help="Somebody else may have had the old key: also say what else to do.")
-@click.option("--passphrase", is_flag=True, help="Ask for a passphrase for the new keys of root and targets.")
+@click.option(
+    "--passphrase", is_flag=True, help="Ask for a passphrase for the new key of root or targets, also where the old one had none."
+)
 @keys_option
 @json_option
 def command(folder: str, role: str, compromised: bool, passphrase: bool, keys: tuple[str, ...], as_json: bool) -> None:
     """Replace the keys of a ROLE in the repository in DIR by new ones."""
     repository = open_repository(folder, keys)
+    from edged.publisher.repository import OFFLINE
     from edged.publisher.rotation import rotate
 
-    words = new_passphrase(passphrase) if role in ("root", "targets") else ""
+    protected = passphrase or repository.keyring.is_protected(role, repository.stand().keys_of(role)[0])
+    words = new_passphrase(protected) if role in OFFLINE else ""
     rotated = rotate(repository, role, words)
     if as_json:
         echo_json(
@@ -49,11 +53,12 @@ def command(folder: str, role: str, compromised: bool, passphrase: bool, keys: t
             }
         )
         return
-    click.echo("\n".join([*_lines(rotated, folder), *(_aftermath(role, folder) if compromised else [])]))
+    click.echo("\n".join([*_lines(rotated, folder, bool(words)), *(_aftermath(role, folder) if compromised else [])]))
 
 
-def _lines(rotated: Rotated, folder: str) -> list[str]:
-    lines = [f"new key of {rotated.role}: {path}" for path in rotated.made]
+def _lines(rotated: Rotated, folder: str, protected: bool) -> list[str]:
+    safe = "with the passphrase" if protected else "without a passphrase"
+    lines = [f"new key of {rotated.role}, {safe}: {path}" for path in rotated.made]
     lines += [f"old key: {path}; destroy it, and its copies" for path in rotated.retired]
     lines += [f"old key {name} is not here: destroy it where it is" for name in rotated.elsewhere]
     lines += [f"signed anew: the orders to {', '.join(rotated.signed)}"] if rotated.signed else []

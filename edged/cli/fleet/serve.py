@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.2
 SAY_S = 10.0
+RATE_S = 2.0
 EPILOG = """\b
 Examples:
   edged fleet serve fleet --broker mqtt://localhost
@@ -38,7 +39,6 @@ def command(
     ca_file: str,
     cert_file: str,
     key_file: str,
-    version: str,
     keys: tuple[str, ...],
 ) -> None:
     """Keep a broker up to date with the repository in DIR, and send boards the bytes they ask for."""
@@ -47,7 +47,7 @@ def command(
 
     from edged.clock import SystemClock
 
-    broker, password = broker_of(url, username, password_file, ca_file, cert_file, key_file, version)
+    broker, password = broker_of(url, username, password_file, ca_file, cert_file, key_file)
     repository = open_repository(folder, keys)
     from edged.publisher.serving import Server
 
@@ -87,7 +87,8 @@ def _watch(server: Server, stop: threading.Event) -> None:
     from edged.cli.terminal import size
 
     live = sys.stderr.isatty()
-    before = shown = look(server)
+    shown = look(server)
+    recent = [shown]  # of the last two seconds, for the rate
     said: tuple[str, ...] = ()
     while not stop.wait(LOOK_S) and server.fault is None:
         now = look(server)
@@ -95,15 +96,16 @@ def _watch(server: Server, stop: threading.Event) -> None:
             said = troubles
             _end_line(live)
             click.echo(clean("; ".join(filter(None, troubles))), err=True)
+        recent.append(now)
         if live:
-            sys.stderr.write(f"\r{fit(line(before, now), size(sys.stderr, 100)[0] - 1)}\x1b[K")
+            sys.stderr.write(f"\r{fit(line(recent[0], now), size(sys.stderr, 100)[0] - 1)}\x1b[K")
             sys.stderr.flush()
         elif now.at - shown.at >= SAY_S:
             if (now.sent, now.letters, now.lost) != (shown.sent, shown.letters, shown.lost):
                 click.echo(line(shown, now), err=True)
             shown = now
-        if now.at - before.at >= 1.0:
-            before = now
+        while now.at - recent[0].at > RATE_S:
+            recent.pop(0)
     _end_line(live)
 
 

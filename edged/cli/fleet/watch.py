@@ -44,7 +44,6 @@ def command(
     ca_file: str,
     cert_file: str,
     key_file: str,
-    version: str,
     fleet: str,
     until: str | None,
     seconds: float | None,
@@ -57,7 +56,7 @@ def command(
     from edged.publisher.watching import Watcher
 
     asked = _until_of(until)
-    broker, password = broker_of(url, username, password_file, ca_file, cert_file, key_file, version)
+    broker, password = broker_of(url, username, password_file, ca_file, cert_file, key_file)
     watcher = Watcher(fleet, broker, password, SystemClock(), random.SystemRandom())
     try:
         watcher.start()
@@ -105,8 +104,15 @@ def _turns(
     """Take what comes, show it; return when `draw` says so, or it is over. Raises PeerError: `not-committed`, `update-failed`."""
     import time
 
+    from edged.cli.columns import clean
+
     began = time.monotonic()
+    state = ""
     while True:
+        if watcher.link.state.text != state:
+            state = watcher.link.state.text
+            if not sys.stdout.isatty():
+                click.echo(clean(state or "connected again"), err=True)
         for said in watcher.hear(EVERY_S):
             show(view, said, view.take(said.device, said.rest, said.payload) is not None)
         sys.stdout.flush()
@@ -225,6 +231,9 @@ def screen(view: View, trouble: str, width: int, colour: bool) -> list[str]:
         cells[1] = Cell(cells[1].text, {"online": "green", "offline": "", "lost": "red"}.get(row.state, "yellow"))
         cells[-1] = Cell(cells[-1].text, "red" if row.error else "")
         rows.append(cells)
-    head = wrap_words(f"{len(view.devices)} devices" + (f", {view.ignored:,} messages ignored" if view.ignored else ""), width)
+    head = wrap_words(
+        f"{len(view.devices)} device{'s' * (len(view.devices) != 1)}" + (f", {view.ignored:,} messages ignored" if view.ignored else ""),
+        width,
+    )
     head += wrap_words(clean(trouble), width, "! ") if trouble else []
     return [*head, "", *(table(columns, rows, width, colour) if rows else wrap_words("no device was heard of yet", width))]
