@@ -184,26 +184,35 @@ def test_refusals_by_others_and_of_what_nobody_asked_for_change_nothing():
     assert side.download.requests(NS // 8)[0].server == SERVER
 
 
+def drain(side: Side) -> None:
+    """Answer what a server was asked for."""
+    for request in side.known():
+        for offset in range(request.off, request.off + request.len, FRAGMENT):
+            side.answer(offset, NS // 5)
+
+
 def test_a_server_whose_piece_was_bad_is_taken_last():
     side = Side()
-    side.known()
-    side.download.shun_server()
-    (request,) = side.download.requests(NS)
-    side.answer(request.off, NS + 1)
+    drain(side)
+    side.download.shun_server(NS)
+    (first,) = side.download.requests(NS)
+    side.answer(first.off, NS + 1)
     (request,) = side.download.requests(NS + 1)
     assert request.server == 0
-    side.answer(request.off, NS + 2, server=8)
-    assert {each.server for each in side.download.requests(NS + 2)} == {8}
+    side.answer(first.off, NS + 2, server=8)  # late, and of no use but for this
+    side.answer(request.off, NS + 3)
+    assert {each.server for each in side.download.requests(NS + 3)} == {8}
 
 
 def test_a_server_whose_piece_was_bad_is_taken_where_it_is_the_only_one():
     side = Side()
-    side.known()
-    side.download.shun_server()
-    for now in (NS, NS + 1):
+    drain(side)
+    side.download.shun_server(NS)
+    for now in (NS, NS + OTHERS_MAY_HAVE_IT):
         (request,) = side.download.requests(now)
+        assert request.server == 0
         side.answer(request.off, now)
-    assert {each.server for each in side.download.requests(NS + 2)} == {SERVER}
+    assert {each.server for each in side.download.requests(5 * NS)} == {SERVER}
 
 
 def test_three_that_pass_show_a_hole_without_waiting_for_the_timeout():

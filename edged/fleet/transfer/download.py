@@ -24,7 +24,7 @@ from edged.fleet.transfer.window import Window
 
 PASSED = 3  # fragments that were asked for later and came earlier, before one is given up
 SILENCES = 2  # timeouts in a row, before a server is
-OTHERS_MAY_HAVE_IT = 3 * NS  # how long others may still answer when a server says that it lacks the blob
+OTHERS_MAY_HAVE_IT = 3 * NS  # how long others may still answer when a server lacks the blob, or gave a bad piece of it
 NEVER = 1 << 62
 
 
@@ -34,7 +34,6 @@ class _Asked:
     order: int
     again: bool
     passed: int = 0
-    renewed: bool = False
 
 
 class Download:
@@ -56,7 +55,8 @@ class Download:
         self._order = 0
         self._window, self._round_trip = Window(), RoundTrip()
         self._server = 0
-        self._shunned: set[int] = set()
+        self._called: set[int] = set()  # offsets that all were asked for since there was a server
+        self._shunned: dict[int, int] = {}  # servers that are not taken before this time
         self._heard = 0
         self._silences = 0
         self._rest_until, self._rests = 0, Backoff(0.5, 30.0, rng)
@@ -111,6 +111,8 @@ class Download:
             self._first_asked.setdefault(offset, now)
             self._order += 1
         start = offsets[0]
+        if not self._server:
+            self._called.add(start)
         length = offsets[-1] + self._assembly.length(offsets[-1]) - start
         return Request(sid=self._sid, sha256=self._sha256, off=start, len=length, frag=FRAGMENT, server=self._server)
 
@@ -126,8 +128,10 @@ class Download:
         if not is_wanted or len(data) != self._assembly.length(offset):
             self._drop("unasked")
             self._learn(offset, now)
+            if offset in self._called:  # answered by another, earlier
+                self._meet(fragment.server, now)
             return None
-        self._meet(fragment.server)
+        self._meet(fragment.server, now)
         self._heard, self._silences, self._lacking_since = now, 0, 0
         self._rests.reset()
         self._rest_until = 0
@@ -163,12 +167,11 @@ class Download:
             self._round_trip.sample(took)
             self._heard, self._silences = now, 0
 
-    def _meet(self, server: int) -> None:
-        """Ask the first to answer from now on; one whose piece was bad when it is the first a second time."""
-        if not self._server and server in self._shunned:
-            self._shunned.remove(server)
-        elif not self._server:
+    def _meet(self, server: int, now: int) -> None:
+        """Ask the first to answer from now on; one whose piece was bad when no other answers for a while."""
+        if not self._server and now >= self._shunned.get(server, 0):
             self._server = server
+            self._called.clear()
 
     def _refused(self, fragment: Fragment, now: int) -> None:
         is_ours = fragment.server == self._server or not self._server
@@ -222,11 +225,11 @@ class Download:
             insort(self._lost, offset)
         self._flight.clear()
 
-    def shun_server(self) -> None:
-        """Look for another server than the present one: a piece of it was bad."""
+    def shun_server(self, now: int) -> None:
+        """Look for another server than the present one, when what it was asked for has come: a piece of it was bad."""
         if self._server:
-            self._shunned = {self._server}
-            self.leave_server()
+            self._shunned[self._server] = now + OTHERS_MAY_HAVE_IT
+            self._server = 0
 
     def resume(self, now: int) -> None:
         """Go on after a time without a connection: what was asked for may still come, so it gets its time anew; once."""
@@ -234,9 +237,9 @@ class Download:
         self._round_trip.forget_silence()  # it was the connection's
         self._heard, self._silences = now, 0
         self._first_asked = dict.fromkeys(self._first_asked, now)
-        self._give_up([offset for offset, asked in self._flight.items() if asked.renewed])
+        self._give_up([offset for offset, asked in self._flight.items() if asked.again])
         for asked in self._flight.values():
-            asked.at, asked.again, asked.renewed = now, True, True
+            asked.at, asked.again = now, True
 
 
 def _runs(offsets: list[int]) -> Iterator[list[int]]:

@@ -160,5 +160,5 @@ def _worst(errors: list[PeerError | None]) -> EdgedError:
 
 
 def _no_server(carrier: Carrier) -> PeerError:
-    text = f"nobody answers over {carrier.name}"
+    text = f"nobody answers over {carrier.name} with what was asked for"
     return PeerError("no-server", text, "start `edged fleet serve` where the repository is; it goes on by itself")

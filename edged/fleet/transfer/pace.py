@@ -9,7 +9,7 @@ SPAN_NS = 300 * NS
 
 
 class Pace:
-    """All times are monotonic nanoseconds. `mute` is the connected time since anybody answered."""
+    """All times are monotonic nanoseconds. `mute` is the connected time since anybody gave an answer of use."""
 
     def __init__(self, now: int) -> None:
         self.mute = 0
@@ -18,11 +18,12 @@ class Pace:
 
     def came(self, size: int, kept: int, now: int) -> None:
         """Note an answer of `size` bytes, of which `kept` are of use; pieces that turn out bad are taken back by `spoiled`."""
-        self.mute = 0
-        if size:
+        if kept or not size:
+            self.mute = 0
+        if kept:
             self._heard = now
-            self._came += size
-            self._kept += kept
+        self._came += size
+        self._kept += kept
 
     def spoiled(self, size: int) -> None:
         """Note that bytes were of no use."""
@@ -36,7 +37,7 @@ class Pace:
             self._span += passed
 
     def silent(self, now: int) -> int:
-        """Give how long no byte has come."""
+        """Give how long no byte of use has come."""
         return now - self._heard
 
     def is_slow(self) -> bool:

@@ -63,7 +63,7 @@ class MqttCarrier:
             if piece is not None:
                 yield piece
                 if errand.was_bad():
-                    download.shun_server()
+                    download.shun_server(errand.clock.mono())
             now, is_connected = errand.clock.mono(), self.connected()
             if is_connected and not was_connected:
                 download.resume(now)
