@@ -410,6 +410,17 @@ def test_what_came_is_kept_while_others_come_to_their_end(fleet: Fleet):
     fleet.board.check_tidy()
 
 
+def test_releases_can_be_removed_while_bytes_come(fleet: Fleet):
+    fleet.commit(1, 2)
+    before: Before = lambda file, number: fleet.board.agent.remove("twice", 1) if (file, number) == ("large.tflite", 3) else None  # noqa: E731
+    source = fleet.push(3, before=before)
+    fleet.board.settle()
+    assert fleet.board.standing() == (3, 3, 2)
+    assert set(pieces(source).values()) == {1}
+    assert fleet.board.update().attempt == 1
+    fleet.board.check_tidy()
+
+
 def test_many_models_may_be_pushed_at_once(fleet: Fleet):
     for name in "abcdefgh":
         folder = varied(fleet.folder / name, 1, large=3)

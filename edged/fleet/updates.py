@@ -146,9 +146,9 @@ class Updates:
 
     @contextmanager
     def at_rest(self) -> Iterator[bool]:
-        """Say whether no update has files in the store that no release names yet; so it stays while this is held."""
+        """Say whether no update has files in the store that neither a release names yet nor `coming`; so it stays while this is held."""
         with self._lock:
-            yield not any(job.state in (machine.FETCH, machine.VERIFY) for job in self._jobs)
+            yield not any(job.state == machine.VERIFY or (job.state == machine.FETCH and not job.is_far) for job in self._jobs)
 
     def step(self) -> float:
         """Do the next thing; give the seconds until there may be another. Raises nothing but bugs."""
