@@ -14,7 +14,7 @@ from edged.fleet.transfer.carriers.ranges import Range
 if TYPE_CHECKING:
     from urllib3 import PoolManager
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 15.0
 MOST_PIECES = 64  # of one request: a better carrier waits for no more
 
 
