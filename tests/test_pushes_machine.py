@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edged.clock import NS
-from edged.errors import BoardError, EdgedError, PeerError
+from edged.errors import BoardError, BugError, EdgedError, PeerError
 from edged.fleet.machine import BLOCKING, MAX_ATTEMPTS
 from edged.fleet.recovery import LOOKED_UP
 from edged.models.book import read_ledger
@@ -26,6 +27,7 @@ from tests.boards import GOOD_WAY, WRONG, YOUNG, Board, FakePorts, Releases, che
 from tests.far import Before, Far, fails_at, files, pieces, varied
 from tests.shim import Cut, copy, cuts_of, die_at, in_words
 from tests.stores import seal
+from tests.test_agent_at_random import ask, check, disturb
 from tests.test_cut_points import after
 
 pytest_plugins = ["tests.quick"]
@@ -583,6 +585,49 @@ def test_a_command_that_works_alone_leaves_what_a_push_brought(fleet: Fleet):
     fleet.board.settle()
     assert fleet.board.standing() == (1, 1, None)
     assert set(pieces(source).values()) == {1}
+
+
+# -- in any order ---------------------------------------------------------------------------------
+
+
+def push_any(fleet: Fleet, chance: random.Random) -> None:
+    """Let the fleet order something, over a line that may fail anywhere; no is an answer, a bug is none."""
+    fleet.board.ports.worth = chance.choice([["large"], ["small"], ["large", "small"]])
+    codes = chance.choices([*TRANSFER_WAITS, "transfer-slow"], k=chance.randint(0, 3))
+    before = fails_at("large.tflite", chance.randint(0, 5), *[PeerError(code, "it fails", "wait") for code in codes])
+    try:
+        fleet.push(max(1, fleet.board.held().highest + chance.choice([-1, 0, 0, 1, 2])), f"order {chance.randint(1, 3)}", before)
+    except BugError:
+        raise
+    except EdgedError:
+        pass
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_order_of_pushes_requests_faults_and_ends_comes_to_rest_with_a_good_release(seed: int, tmp_path: Path):
+    chance, fleet = random.Random(seed), Fleet(tmp_path)
+    board = fleet.board.start()
+    for _ in range(80):
+        chance.choice([lambda: push_any(fleet, chance), lambda: push_any(fleet, chance), lambda: ask(board, chance)])()
+        if chance.random() < 0.4:
+            disturb(board, chance)
+        for _ in range(chance.randint(0, 12)):
+            board.work(1)
+            check(board)
+    board.ports.script.clear()
+    board.ports.seen.clear()
+    board.free = 1 << 40
+    for job in board.agent.updates.jobs():
+        if job.candidate is None:
+            board.agent.cancel(job.model)
+    board.settle(steps=20_000)
+    for model in board.book.models():
+        active, last_good, _ = board.standing(model)
+        assert active == last_good or last_good is None
+    board.agent.updates._collect()
+    board.check_tidy()
+    board.restart(clean=False).check_tidy()
+    assert any(entry.kind == "push" for entry in board.entries if isinstance(entry, Moved))
 
 
 # -- a kill at every durable operation ------------------------------------------------------------
