@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from edged.cli.fleet import COMMANDS
 from edged.cli.main import main
+from edged.publisher.layout import Layout
 from edged.publisher.orders import read_desired
 from edged.publisher.repository import Repository
 from tests.stores import MIB, large, renumber, tiny
@@ -209,6 +211,31 @@ def test_a_key_that_was_taken_away_is_asked_for_by_name(run: Run, fleet: Path, t
     assert "--keys FOLDER" in err
     assert run("add", fleet, tmp_path / "r2", "--keys", tmp_path / "stick")[0] == 0
     assert "not here" in run("list", fleet)[1]
+
+
+def test_without_the_package_that_signs_a_person_is_told_which(run: Run, fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    code, _, err = run("list", fleet)
+    assert code == 3
+    assert "cryptography [fleet-extra-missing]" in err
+    assert "edged[fleet]" in err
+
+
+def test_a_folder_that_cannot_be_written_is_named(run: Run, fleet: Path, tmp_path: Path) -> None:
+    (fleet / "lock").unlink()
+    (fleet / "lock").mkdir()
+    code, _, err = run("add", fleet, tiny(tmp_path / "r2", 2))
+    assert code == 1
+    assert "[repository-unwritable]" in err
+
+
+def test_another_command_on_the_same_folder_is_waited_for_and_then_named(run: Run, fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.publisher.layout.Layout.locked.__wrapped__.__defaults__", (0.1,))
+    with Layout(fleet).locked():
+        code, _, err = run("assign", fleet, "--device", "a", "twice=1")
+    assert code == 3
+    assert "[repository-busy]" in err
+    assert run("assign", fleet, "--device", "a", "twice=1")[0] == 0
 
 
 def test_errors_are_json_too_where_it_is_asked_for(run: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edged.clock import SystemClock, VirtualClock
+from edged.clock import NS, SystemClock, VirtualClock
 from edged.config.schema import Broker
 from edged.errors import OperatorError, PeerError
 from edged.exchange.blobs import FRAGMENT, NOT_FOUND, Fragment, Request, parse_fragment
@@ -321,6 +321,20 @@ def test_many_births_at_once_do_not_make_it_publish_the_same_again_and_again(
     until(lambda: server.announcer.told.births == 200, "all are heard", lambda: server.announcer.told)
     letters = len(fleet.all_metadata()) + 2
     assert server.announcer.told.letters <= 3 * letters
+
+
+def test_a_board_that_comes_right_after_a_publication_is_answered_as_well(
+    broker: Mosquitto, board: Make, serve: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcer, "AGAIN_NS", NS)
+    fleet = filled(tmp_path, "soon")
+    serve(fleet.repository, broker)
+    press = board(broker, fleet.name)
+    for _ in range(2):
+        press.until_has(fleet)
+        before = press.count.get(press.topics.desired, 0)
+        press.born()
+        until(lambda before=before: press.count.get(press.topics.desired, 0) > before, "the orders come again")
 
 
 def test_two_servers_on_one_broker_each_give_what_they_have(broker: Mosquitto, board: Make, serve: Make, tmp_path: Path) -> None:

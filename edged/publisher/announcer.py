@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ from edged.publisher.renewal import Renewal, ended, ends, renew
 from edged.publisher.repository import Repository
 from edged.publisher.shelf import Shelf
 
-AGAIN_NS = 5 * NS  # a letter that boards asked for is not sent again within it
+AGAIN_NS = 5 * NS  # boards that come within it of the last letters wait for it, together
 RENEW_SHARE = 1 / 3
 RENEW_EVERY_NS = 60 * NS
 LOOK_S = 0.5
@@ -67,8 +68,8 @@ class Announcer:
         self._retry_at = 0
         self._wake = threading.Event()
         self._connected = threading.Event()
-        self._births: dict[str, None] = {}
-        self._sent: dict[str, tuple[bytes, int]] = {}  # by topic: what the broker was given on this connection, and when
+        self._births: deque[str] = deque()
+        self._sent: dict[str, bytes] = {}  # by topic: what the broker was given on this connection
         self._seen: Seen = ()
         self._renew_at = 0
         self._trust_at = -AGAIN_NS
@@ -83,7 +84,7 @@ class Announcer:
     def born(self, device: str) -> None:
         """Note that a device said who it is."""
         if len(self._births) < _MOST_BIRTHS:
-            self._births[device] = None
+            self._births.append(device)
             self._wake.set()
 
     # -- the announcer's thread -------------------------------------------------------------
@@ -139,37 +140,34 @@ class Announcer:
         if seen == self._seen:
             return
         self._on_change()
-        self._tell(trust(self._repository, self._shelf), fresh_only=True)
+        self._tell(trust(self._repository, self._shelf), changed_only=True)
         for audience in self._repository.layout.audiences():
-            self._tell_orders(audience, fresh_only=True)
+            self._tell_orders(audience, changed_only=True)
         self._seen = seen
 
     def _answer_births(self) -> None:
-        births, self._births = self._births, {}
-        if not births:
+        """Send what boards that came need: metadata, the orders of groups, and those to each of them."""
+        if not self._births or self._clock.mono() - self._trust_at < AGAIN_NS:
             return
-        self.told.births += len(births)
-        for device in births:
-            self._tell_orders(device_audience(device))
+        self._tell(trust(self._repository, self._shelf))
+        born = {device_audience(self._births.popleft()) for _ in range(len(self._births))}
         for audience in self._repository.layout.audiences():
-            if audience.startswith("group:"):
+            if audience in born or audience.startswith("group:"):
                 self._tell_orders(audience)
-        if self._clock.mono() - self._trust_at >= AGAIN_NS:
-            self._tell(trust(self._repository, self._shelf))
+        self.told.births += len(born)
 
-    def _tell_orders(self, audience: str, fresh_only: bool = False) -> None:
+    def _tell_orders(self, audience: str, changed_only: bool = False) -> None:
         letter = letters.desired(self._repository, audience)
         if letter:
-            self._tell(iter([letter]), fresh_only)
+            self._tell(iter([letter]), changed_only)
 
-    def _tell(self, those: Iterator[Letter], fresh_only: bool = False) -> None:
-        """Send letters, but those that the broker was given: a moment ago, or ever on this connection where `fresh_only`."""
+    def _tell(self, those: Iterator[Letter], changed_only: bool = False) -> None:
+        """Send letters; those that the broker was given on this connection not again where `changed_only`."""
         for letter in those:
-            payload, at = self._sent.get(letter.topic, (None, 0))
-            if payload == letter.payload and (fresh_only or self._clock.mono() - at < AGAIN_NS):
+            if changed_only and self._sent.get(letter.topic) == letter.payload:
                 continue
             self._post.send(letter)
-            self._sent[letter.topic] = letter.payload, self._clock.mono()
+            self._sent[letter.topic] = letter.payload
             self.told.letters += 1
             self.told.size += len(letter.payload)
             if letter.name == "timestamp":

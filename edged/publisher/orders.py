@@ -114,7 +114,11 @@ def _parse(path: Path, data: bytes) -> tuple[Envelope, Desired]:
 
 
 def _damaged(path: Path, why: object) -> OperatorError:
-    return OperatorError("repository-damaged", f"{path} cannot be used: {why}", "remove it and give the orders again, or take a backup")
+    return OperatorError(
+        "repository-damaged",
+        f"{path} cannot be used: {why}",
+        "bring it back from a backup: boards take no revision that is lower than one before",
+    )
 
 
 def _drop(models: dict[str, Order], drop: Collection[str], audience: str) -> None:

@@ -16,6 +16,7 @@ from edged.mqtt.message import Message
 from edged.mqtt.receive import Block
 from edged.publisher.letters import Letter
 
+REFUSED_S = 4.0  # a wrong password stays one; another version of MQTT is tried within that time
 ANSWER_S = 15.0  # a broker that has not said yes by then will not
 _LOOK_S = 0.02
 
@@ -41,8 +42,10 @@ def make_link(
 
 def reach(link: Link, seconds: float = ANSWER_S) -> None:
     """Wait until a link that was started is connected; raises BrokerUnreachable with what the link says."""
-    end = time.monotonic() + seconds
-    while link.state.state != "connected":
+    end, refused = time.monotonic() + seconds, False
+    while (state := link.state.state) != "connected":
+        if state == "refused" and not refused:
+            refused, end = True, min(end, time.monotonic() + REFUSED_S)
         if time.monotonic() >= end:
             raise unreachable(link)
         time.sleep(_LOOK_S)

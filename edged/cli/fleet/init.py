@@ -16,7 +16,7 @@ Examples:
 Makes a key for each role: root says which keys hold, targets signs releases, snapshot and timestamp say what is
 newest, director signs orders. Root and targets are needed now and then: move their files to a medium
 that you keep apart, and name it with --keys when they are. Without --passphrase, a passphrase for these two
-is taken from EDGED_FLEET_PASSPHRASE where that is set."""
+is taken from EDGED_FLEET_PASSPHRASE where that is set. Take six words or more: who has the file can guess fast."""
 
 
 @click.command("init", epilog=EPILOG)
