@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from edged.mqtt.link import Link
 from edged.mqtt.message import Message, Will
 from edged.mqtt.receive import Block
 from edged.mqtt.waiting import LIMIT as OUTBOX_LIMIT
+from tests.bad_link import BadLink
 from tests.broker import Mosquitto, free_port
 from tests.peer import Peer
 from tests.waiting import until
@@ -404,6 +406,22 @@ def test_no_wait_between_attempts_is_longer_than_asked_for(make_link: MakeLink) 
     long, short = make_link(free_port()), make_link(free_port(), longest_wait_s=5.0)
     assert 25 < max(long._backoff.next() for _ in range(100)) <= 30
     assert 4 < max(short._backoff.next() for _ in range(100)) <= 5
+
+
+def test_a_line_that_is_up_a_sixth_of_the_time_carries_everything(broker: Mosquitto, make_link: MakeLink, topic: str) -> None:
+    """As one that is up for 5 s and down for 25 s, ten times as fast."""
+    with BadLink(broker.port) as line, Peer(broker.port, topic) as peer:
+        link = make_link(line.port, longest_wait_s=0.5)
+        line.alternate(0.5, 2.5)
+        link.start()
+        sent = 0
+        while link.connection < 2 or link.state.state != "connected" or peer.messages[-1:] == []:
+            link.publish(Message(topic, b"%d" % sent))
+            sent += 1
+            time.sleep(0.005)
+        delivered(link)
+        until(lambda: len({message.payload for message in peer.messages}) == sent, "all messages", lambda: len(peer.messages))
+    assert link.dropped == {}
 
 
 def test_each_connection_leaves_a_will_of_its_own(broker: Mosquitto, make_link: MakeLink, topic: str) -> None:
