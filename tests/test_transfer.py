@@ -14,6 +14,7 @@ from edged.errors import Cancelled, EdgedError, PeerError, PublisherError
 from edged.exchange.pieces import PIECE
 from edged.fleet.transfer.carriers.base import Broken, Carrier
 from edged.fleet.transfer.carriers.folder import FolderCarrier
+from edged.fleet.transfer.choice import MOST_BREAKS
 from edged.fleet.transfer.transfer import Transfer
 from tests.transfers import Blob, Fake, bring, sha256, transfer
 
@@ -66,6 +67,14 @@ def test_a_piece_that_is_bad_three_times_ends_it_and_the_others_stay(tmp_path: P
     fake.blobs = BLOB.all()
     assert bring(it, BLOB) == BLOB.data
     assert it.received == 2 * len(BLOB.index) + 3 * PIECE + len(BLOB.data)
+
+
+def test_a_piece_that_one_carrier_has_wrong_comes_by_another(tmp_path: Path, clock: VirtualClock):
+    bad = Fake({**BLOB.all(), BLOB.seal.sha256: gives(2, 3, 4).data}, clock, "bad")
+    good = Fake(BLOB.all(), clock, "good")
+    it = transfer(tmp_path / "in", bad, good, clock=clock)
+    assert bring(it, BLOB) == BLOB.data
+    assert it.damaged == 2
 
 
 def test_a_forged_index_is_not_used(tmp_path: Path, clock: VirtualClock):
@@ -147,6 +156,26 @@ def test_after_a_refusal_the_next_call_asks_again(tmp_path: Path, clock: Virtual
     assert refusal(it).code == "no-server"
     fake.spoil = lambda _number, data: data
     assert bring(it, BLOB) == BLOB.data
+
+
+def test_that_one_was_silent_is_not_held_against_the_next(tmp_path: Path, clock: VirtualClock):
+    silent = Fake(BLOB.all(), clock, "silent", spoil=lambda *_: None)
+    slow = Fake(BLOB.all(), clock, "slow")
+    trickle(clock, slow, 25)
+    assert bring(transfer(tmp_path / "in", silent, slow, clock=clock), BLOB) == BLOB.data
+
+
+def test_one_that_sends_a_little_and_breaks_each_time_is_not_tried_for_ever(tmp_path: Path, clock: VirtualClock):
+    class Drips(Fake):
+        def bring(self, errand):  # type: ignore[no-untyped-def]
+            self.given.append((errand.sha256, -1))
+            errand.came(1, 1)
+            yield None
+            raise Broken("it broke")
+
+    fake = Drips(BLOB.all(), clock)
+    assert refusal(transfer(tmp_path / "in", fake, clock=clock)).code == "no-server"
+    assert len(fake.given) == MOST_BREAKS
 
 
 # -- slow ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -272,3 +273,19 @@ def test_few_pieces_are_in_memory_while_one_lacks_a_fragment():
                     side.answer(offset, now)
         most = max(most, len(side.download._assembly._open))
     assert most == 4
+
+
+def test_a_download_takes_the_memory_of_few_pieces():
+    tracemalloc.start()
+    simulation = Simulation(bytes(40 * PIECE), Line(0.01, 0.1))
+    simulation.outcome.pieces = Nothing()
+    before = tracemalloc.get_traced_memory()[0]
+    simulation.run()
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 6 * PIECE
+
+
+class Nothing(dict[int, bytes]):
+    def __setitem__(self, *_: object) -> None:
+        pass

@@ -198,6 +198,19 @@ def test_any_bytes_are_taken_as_a_message(payload: bytes):
     MqttCarrier(TOPICS, lambda _message: None, lambda: True, random.Random(1)).received(payload)
 
 
+def test_what_came_while_the_disk_was_slow_is_not_asked_for_again(tmp_path: Path, alone: Alone):
+    def answer(request: Any) -> None:
+        view = memoryview(BLOB.all()[request.sha256])
+        for offset in range(request.off, request.off + request.len, request.frag):
+            end = min(offset + request.frag, request.off + request.len)
+            alone.carrier.received(encode_data(request.sid, 7, offset, view[offset:end]))
+
+    alone.answer = answer
+    it = transfer(tmp_path / "in", alone.carrier, clock=alone.clock)
+    it.bring(BLOB.seal, BLOB.index_sha256, lambda _done: alone.clock.advance(40 * NS), lambda: False)
+    assert it.received == len(BLOB.data) + len(BLOB.index)
+
+
 def test_signs_of_life_without_bytes_are_no_answer(tmp_path: Path, alone: Alone):
     def answer(request: Any) -> None:
         if request.len == len(BLOB.index):

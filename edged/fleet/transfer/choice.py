@@ -11,6 +11,7 @@ from edged.errors import PeerError
 from edged.fleet.transfer.carriers.base import Broken, Carrier
 
 SOON_S, SOON_MOST_S = 1.0, 60.0  # after a connection that broke
+MOST_BREAKS = 8  # in a row, without a piece between them, before it counts as one on which nobody answers
 LATE_S, LATE_MOST_S = 60.0, 900.0  # after one on which nobody answers: to try again costs as long a silence
 
 
@@ -44,17 +45,21 @@ class Choice:
     def failed(self, carrier: Carrier, error: PeerError) -> None:
         """Let a carrier rest."""
         record = self._records[carrier]
-        backoff = record.soon if isinstance(error, Broken) else record.late
+        backoff = record.soon if isinstance(error, Broken) and record.soon.attempts < MOST_BREAKS else record.late
         record.error, record.until = error, self._clock.mono() + int(backoff.next() * NS)
 
     def worked(self, carrier: Carrier) -> None:
         """Forget how a carrier failed: it brought a piece."""
         record = self._records[carrier]
-        if record.error is not None:
-            record.error = None
-            record.soon.reset()
-            record.late.reset()
+        record.error = None
+        record.soon.reset()
+        record.late.reset()
 
     def failure(self, carrier: Carrier) -> PeerError | None:
         """Give how a carrier failed last, since it worked."""
         return self._records[carrier].error
+
+    def may_work_soon(self, carrier: Carrier) -> bool:
+        """Say whether it is worth waiting for a carrier: it did not fail, or broke a few times only."""
+        record = self._records[carrier]
+        return record.error is None or (isinstance(record.error, Broken) and record.soon.attempts < MOST_BREAKS)

@@ -64,10 +64,14 @@ class Download:
 
     # -- out ------------------------------------------------------------------------------
 
-    def requests(self, now: int) -> list[Request]:
-        """Give what is to be asked for at `now`, in monotonic nanoseconds."""
-        self._give_up_holes(now)
-        self._give_up_silent(now)
+    def requests(self, now: int, *, caught_up: bool = True) -> list[Request]:
+        """Give what is to be asked for at `now`, in monotonic nanoseconds.
+
+        Where answers have come that were not given to `on_fragment` yet, it has not `caught_up`: nothing is late then.
+        """
+        if caught_up:
+            self._give_up_holes(now)
+            self._give_up_silent(now)
         room = (self._window.credit if self._server else 1) - len(self._flight)
         if room < 1 or now < self._rest_until:
             return []

@@ -14,7 +14,7 @@ from edged.fleet.transfer.goals import Goal
 from edged.fleet.transfer.pace import Pace
 
 MUTE_NS = 30 * NS  # connected, and nobody answers
-SILENT_NS = 60 * NS  # no byte at all, connected or not
+SILENT_NS = 60 * NS  # no byte, connected or not, or nothing but word to ask again later
 LEAVE_NS = 5 * NS  # without a connection, before another carrier goes on
 LOOK_NS = NS  # how often a better carrier is looked for
 MOST_BAD = 3  # copies of a piece
@@ -64,11 +64,13 @@ class Fetching:
     def _bring_by(self, carrier: Carrier) -> None:
         """Take pieces from a carrier until all are there, or another is to go on."""
         goal = self._goal
+        self._pace.begin(self._clock.mono())
         errand = Errand(goal.sha256, goal.size, self._clock, self._next_piece, self._came, lambda: self._was_bad)
         with closing(carrier.bring(errand)) as pieces:
             for piece in pieces:
                 if piece is not None:
                     self._take(carrier, *piece)
+                    self._pace.skip(self._clock.mono())
                 if not self._goes_on(carrier):
                     return
 
@@ -95,6 +97,8 @@ class Fetching:
             raise PeerError(
                 "piece-damaged", text, "look at the server of the blobs, and at who else may publish on the topics of this device"
             )
+        if self._bad[number] == MOST_BAD - 1 and self._choice.pick([*self._lacks, carrier]) is not None:
+            raise Broken(f"{carrier.name} gives other bytes than were signed")
         self._wanted.appendleft(number)
 
     def _goes_on(self, carrier: Carrier) -> bool:
@@ -105,7 +109,7 @@ class Fetching:
         if self._pace.is_slow():
             text = f"{carrier.name} gives less than 1 KiB/s of blob {self._goal.sha256[:16]}…"
             raise PeerError("transfer-slow", text, "look at the link and at the server; what has come is kept")
-        if self._pace.mute >= MUTE_NS or (is_connected and self._pace.silent(now) >= SILENT_NS):
+        if self._pace.mute >= MUTE_NS or (is_connected and self._pace.waits(now) >= SILENT_NS):
             raise _no_server(carrier)
         if now >= self._look_at:
             self._look_at = now + LOOK_NS
@@ -134,7 +138,7 @@ class Fetching:
         """Wait for a carrier for a moment; raise what there is to say where that has no sense any more."""
         self._ask()
         errors = {each: self._lacks.get(each) or self._choice.failure(each) for each in self._choice.carriers}
-        may_come = any(error is None or isinstance(error, Broken) for error in errors.values())
+        may_come = any(each not in self._lacks and self._choice.may_work_soon(each) for each in errors)
         now = self._clock.mono()
         if not may_come or self._pace.silent(now) >= SILENT_NS:
             raise _worst(list(errors.values()))

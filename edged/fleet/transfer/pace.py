@@ -13,8 +13,13 @@ class Pace:
 
     def __init__(self, now: int) -> None:
         self.mute = 0
-        self._heard = self._looked = now
+        self._heard = self._looked = self._began = now
         self._span = self._came = self._kept = 0
+
+    def begin(self, now: int) -> None:
+        """Begin with a carrier; that another was silent is not held against it."""
+        self.mute, self._began = 0, now
+        self.skip(now)
 
     def came(self, size: int, kept: int, now: int) -> None:
         """Note an answer of `size` bytes, of which `kept` are of use; pieces that turn out bad are taken back by `spoiled`."""
@@ -29,6 +34,10 @@ class Pace:
         """Note that bytes were of no use."""
         self._kept -= size
 
+    def skip(self, now: int) -> None:
+        """Leave out the time since the last look: it was the board's own disk that took it."""
+        self._looked = now
+
     def look(self, now: int, is_connected: bool) -> None:
         """Let time pass; that without a connection does not count as slow."""
         passed, self._looked = now - self._looked, now
@@ -39,6 +48,10 @@ class Pace:
     def silent(self, now: int) -> int:
         """Give how long no byte of use has come."""
         return now - self._heard
+
+    def waits(self, now: int) -> int:
+        """Give for how long the present carrier has brought no byte of use."""
+        return now - max(self._heard, self._began)
 
     def is_slow(self) -> bool:
         """Say whether the last SPAN_NS of connected time brought bytes, and too few of use; each span counts alone."""

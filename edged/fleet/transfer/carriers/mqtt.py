@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Generator
 
 from edged.clock import NS
@@ -31,6 +32,7 @@ class MqttCarrier:
         self._publish = publish
         self._rng = rng
         self._inbox: Inbox | None = None
+        self._counting = threading.Lock()
 
     def received(self, payload: bytes) -> None:
         """Take a message, in the link's thread; it is put aside, no more."""
@@ -69,7 +71,7 @@ class MqttCarrier:
                 download.resume(now)
             was_connected = is_connected
             if is_connected:
-                for request in download.requests(now):
+                for request in download.requests(now, caught_up=inbox.is_empty):
                     self._publish(Message(self._topic, request.encode()))
                 if download.is_over:
                     return
@@ -93,4 +95,5 @@ class MqttCarrier:
         return piece
 
     def _drop(self, reason: str, count: int = 1) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + count
+        with self._counting:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
