@@ -23,6 +23,7 @@ from tests.packets import Packets
 
 _CHUNK = 1 << 16
 _SLOW_CHUNK = 1 << 12  # of a link with a bound on its rate, so that its bytes come evenly
+_SLOW_BUFFER = 1 << 17  # loopback has segments of 64 KiB: a window below that is opened by a timer only, at 40 kB/s
 _MOST_IN_FLIGHT = 32 << 20
 _RESET = struct.pack("ii", 1, 0)
 TO_BROKER, TO_CLIENT = "to_broker", "to_client"
@@ -235,7 +236,7 @@ class Proxy:
                 for each in (near, far):
                     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     if self.ways[TO_CLIENT].rate:  # else the system's buffers take whole seconds of a slow link
-                        each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_CHUNK)
+                        each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER)
                 there, back = Lane(near, far, self.ways[TO_BROKER], self._flowing), Lane(far, near, self.ways[TO_CLIENT], self._flowing)
                 await _until_one_fails(there.read(), there.write(), back.read(), back.write())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from tests.waiting import PATIENCE_S
 QUICK = {"windows": 3, "seconds": 0.0}
 
 
-def numbered(folder: Path, number: int, *changes: tuple[str, str], source: Path = HAR) -> Path:
-    """Copy a release under another number, with changes to its model.toml, and pack it."""
+def numbered(
+    folder: Path, number: int, *changes: tuple[str, str], source: Path = HAR, prepare: Callable[[Path], None] = lambda _: None
+) -> Path:
+    """Copy a release under another number, with changes to its model.toml and what `prepare` does to its files, and pack it."""
     made = changed(source, folder, *changes)
+    prepare(made)
     path = made / "model.toml"
     path.write_text(re.sub(r"(?m)^release = \d+", f"release = {number}", path.read_text()))
     pack(made, lambda _: None)
