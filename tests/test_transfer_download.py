@@ -46,6 +46,13 @@ def test_a_slow_line_is_not_asked_for_the_same_bytes_again(rate: int):
     assert outcome.took_s <= 1.5 * len(data) / rate
 
 
+def test_a_slow_line_is_not_filled_with_more_than_it_takes_and_a_long_one_is():
+    slow = Simulation(DATA, Line(0.3, rate=50_000)).run()
+    assert slow.most_credit <= MAX_CREDIT // 2
+    assert slow.took_s <= 1.05 * len(DATA) / 50_000
+    assert Simulation(DATA, Line(1.0)).run().most_credit == MAX_CREDIT
+
+
 @pytest.mark.parametrize("rtt", [0.05, 1.0])
 def test_a_line_that_stands_5_of_30_seconds_brings_all(rtt: float):
     outcome = Simulation(DATA, Line(rtt, 0.01, rate=1_000_000, up_s=5, cycle_s=30)).run()

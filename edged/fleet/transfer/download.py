@@ -152,7 +152,8 @@ class Download:
             return
         if not asked.again:
             self._round_trip.sample(took)
-            self._window.arrived()
+            if not self._round_trip.is_queueing:
+                self._window.arrived()
         else:
             self._took[offset] = took
             if len(self._took) > MAX_CREDIT:

@@ -32,6 +32,11 @@ class RoundTrip:
             self.least = min(self.least, took)
         self.forget_silence()
 
+    @property
+    def is_queueing(self) -> bool:
+        """Say whether answers wait for each other somewhere on the way: more at once would only wait longer, and be lost at a cut."""
+        return self.smoothed > max(NS, 3 * self.least)
+
     def back_off(self) -> None:
         """Wait twice as long after a silence; the next sample ends that."""
         self.timeout = min(MOST_TIMEOUT, 2 * self.timeout)

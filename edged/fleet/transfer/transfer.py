@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edged.clock import Clock
-from edged.errors import PublisherError
+from edged.errors import Cancelled, PublisherError
 from edged.exchange.pieces import count_pieces, index_bytes
 from edged.fleet.transfer.budget import Budget
 from edged.fleet.transfer.carriers.base import Carrier
@@ -75,8 +75,14 @@ class Transfer:
         index = self._index(seal, index_sha256, cancelled)
         subject = Subject(seal.size, index_sha256 if count_pieces(seal.size) > 1 else "")
         partial = Partial(self._folder, seal.sha256, subject, index, self._clock, self._rng)
+
+        def told(done: int) -> None:
+            if cancelled():  # also while pieces that are the same are copied
+                raise Cancelled
+            progress(done)
+
         try:
-            self._fetch(OnDisk(seal.sha256, seal.size, index, partial, progress), cancelled)
+            self._fetch(OnDisk(seal.sha256, seal.size, index, partial, told), cancelled)
         finally:
             partial.close()
         return partial.path
