@@ -28,6 +28,7 @@ AGAIN_NS = 5 * NS  # boards that come within it of the last letters wait for it,
 RENEW_SHARE = 1 / 3
 RENEW_EVERY_NS = 60 * NS
 LOOK_S = 0.5
+ANSWER_S = 60.0  # on a slow line the bytes of models are before it
 _MOST_BIRTHS = 20_000
 
 Seen = tuple[tuple[str, int, int, int], ...]
@@ -166,7 +167,7 @@ class Announcer:
         for letter in those:
             if changed_only and self._sent.get(letter.topic) == letter.payload:
                 continue
-            self._post.send(letter)
+            self._post.send(letter, ANSWER_S)
             self._sent[letter.topic] = letter.payload
             self.told.letters += 1
             self.told.size += len(letter.payload)

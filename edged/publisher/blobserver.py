@@ -26,7 +26,7 @@ from edged.publisher.reading import BlobReader
 from edged.publisher.turns import Turn, Turns
 
 LATE_NS = NS
-IN_HAND = 96  # fragments that are read and not yet with the broker: 6 MiB; 64 of them are in flight
+IN_HAND = 16  # fragments that are read and not yet on the wire, 1 MiB: more is no faster, and what is published would wait behind it
 MOST_INBOX = 20_000
 MOST_LATE = 10_000
 _IDLE_S = 0.1
