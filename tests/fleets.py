@@ -54,6 +54,10 @@ class Fleet:
         """Order releases for `dev:{id}` or `group:{group}`; `policy` is `windows`, `seconds`, `shadow`."""
         return assign(self.repository, audience, releases, policy=Policy(**policy), days=days)
 
+    def drop(self, audience: str, *models: str) -> Desired:
+        """Take orders back."""
+        return assign(self.repository, audience, {}, drop=models)
+
     def rotate(self, role: str) -> Rotated:
         """Replace the keys of a role."""
         return rotate(self.repository, role)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from edged.atomic import write_atomic
-from edged.errors import Cancelled, PublisherError
+from edged.errors import PublisherError
 from edged.exchange.pieces import count_pieces
 from edged.fleet.transfer.transfer import Transfer
 from edged.fleet.trust import Listed
@@ -63,18 +63,10 @@ class RemoteSource:
             watch.did(total - done)
             done = total
 
-        return self._transfer.bring(seal, index, progress, lambda: _is_cancelled(watch))
+        return self._transfer.bring(seal, index, progress, watch.cancelled)
 
     def close(self) -> None:
         """Nothing is kept open."""
-
-
-def _is_cancelled(watch: Watch) -> bool:
-    try:
-        watch.ask()
-    except Cancelled:
-        return True
-    return False
 
 
 def look_up(name: str, listed: Listed, transfer: Transfer, cancelled: Callable[[], bool]) -> RemoteSource:

@@ -47,10 +47,9 @@ class Updates:
         self._asked: dict[str, Job] = {}  # by model; what the working thread has not taken up yet
         self._jobs: list[Job] = []
         self._working: Job | None = None
-        self._urgent = False  # somebody wants a good release back: what is worked on gives way
+        self._urgent = self._ending = False  # urgent: somebody wants a good release back, so what is worked on gives way
         self._retry_stale = self._retry_journal = 0
         self._watching = Watching(book, ports, clock)
-        self._ending = False
 
     def begin(self) -> None:
         """Note that a daemon starts, and decide on what the last one left under way. Raises BoardError(`store-unwritable`)."""
@@ -213,8 +212,9 @@ class Updates:
         """Say whether what is done for an update should stop now."""
         if job.state == machine.ACTIVATE:  # short; and back leads over the last good release
             return self._ending or job.stop == machine.CANCELLED
+        self.glance()
         fetches = job.is_far and job.state == machine.FETCH
-        newcomer = bool(self._asked) and (job.progress.shadow or fetches)  # who waits for readings or bytes may do so for days
+        newcomer = self._asked and (job.progress.shadow or fetches)  # who waits for readings or bytes may do so for days
         if self._ending or job.stop or self._urgent or newcomer:
             return True
         return self._watching.calls([each for each in self._jobs if each is not self._working], proven=fetches)
