@@ -199,16 +199,16 @@ def drain(side: Side) -> None:
             side.answer(offset, NS // 5)
 
 
-def test_a_server_whose_piece_was_bad_is_taken_last():
+def test_a_server_whose_piece_was_bad_is_not_taken_while_another_may_answer():
     side = Side()
     drain(side)
     side.download.shun_server(NS)
-    (first,) = side.download.requests(NS)
-    side.answer(first.off, NS + 1)
-    (request,) = side.download.requests(NS + 1)
+    (request,) = side.download.requests(NS)
     assert request.server == 0
-    side.answer(first.off, NS + 2, server=8)  # late, and of no use but for this
-    side.answer(request.off, NS + 3)
+    kept = side.download.kept
+    side.answer(request.off, NS + 1)
+    assert side.download.kept == kept
+    side.answer(request.off, NS + 3, server=8)
     assert {each.server for each in side.download.requests(NS + 3)} == {8}
 
 
@@ -216,11 +216,20 @@ def test_a_server_whose_piece_was_bad_is_taken_where_it_is_the_only_one():
     side = Side()
     drain(side)
     side.download.shun_server(NS)
-    for now in (NS, NS + OTHERS_MAY_HAVE_IT):
-        (request,) = side.download.requests(now)
-        assert request.server == 0
-        side.answer(request.off, now)
+    (request,) = side.download.requests(NS)
+    side.answer(request.off, NS + 1)
+    side.answer(request.off, NS + OTHERS_MAY_HAVE_IT)
     assert {each.server for each in side.download.requests(5 * NS)} == {SERVER}
+
+
+def test_what_a_server_was_asked_for_before_its_piece_was_bad_is_taken():
+    side = Side()
+    (request,) = side.known()
+    side.download.shun_server(NS // 10)
+    assert side.download.requests(NS // 10) == []
+    for offset in range(request.off, request.off + request.len, FRAGMENT):
+        side.answer(offset, NS // 10 + 1)
+    assert side.download.kept == FRAGMENT + request.len
 
 
 def test_three_that_pass_show_a_hole_without_waiting_for_the_timeout():

@@ -128,8 +128,8 @@ class Download:
             self._refused(fragment, now)
             return None
         offset, data = fragment.offset, fragment.data
-        is_wanted = offset in self._first_asked
-        if not is_wanted or len(data) != self._assembly.length(offset):
+        is_shunned = offset in self._called and now < self._shunned.get(fragment.server, 0)
+        if is_shunned or offset not in self._first_asked or len(data) != self._assembly.length(offset):
             self._drop("unasked")
             self._learn(offset, now)
             if offset in self._called:  # answered by another, earlier
@@ -173,7 +173,7 @@ class Download:
             self._heard, self._silences = now, 0
 
     def _meet(self, server: int, now: int) -> None:
-        """Ask the first to answer from now on; one whose piece was bad when no other answers for a while."""
+        """Ask the first to answer from now on."""
         if not self._server and now >= self._shunned.get(server, 0):
             self._server = server
             self._called.clear()
@@ -231,7 +231,10 @@ class Download:
         self._flight.clear()
 
     def shun_server(self, now: int) -> None:
-        """Look for another server than the present one, when what it was asked for has come: a piece of it was bad."""
+        """Look for another server than the present one, whose piece was bad; it is taken again when no other answers for a while.
+
+        What it was asked for already is taken: to ask for it twice would cost as much as another bad piece.
+        """
         if self._server:
             self._shunned[self._server] = now + OTHERS_MAY_HAVE_IT
             self._server = 0
