@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edged.clock import MS, NS
-from edged.exchange.blobs import BUSY, FRAGMENT, MAX_CREDIT, MIN_CREDIT, NOT_FOUND, Fragment, Request
+from edged.exchange.blobs import BUSY, FRAGMENT, MAX_CREDIT, MIN_CREDIT, NOT_FOUND, Fragment, Request, parse_request
 from edged.exchange.pieces import PIECE
 from edged.fleet.transfer.download import NEVER, OTHERS_MAY_HAVE_IT, Download
 from edged.fleet.transfer.roundtrip import FIRST_TIMEOUT, LEAST_TIMEOUT, MOST_TIMEOUT, RoundTrip
@@ -305,3 +305,31 @@ def test_a_download_takes_the_memory_of_few_pieces():
 class Nothing(dict[int, bytes]):
     def __setitem__(self, *_: object) -> None:
         pass
+
+
+HOSTILE = st.tuples(
+    st.sampled_from([0, 1, FRAGMENT, 5 * FRAGMENT, PIECE - FRAGMENT, PIECE, 2**64 - 1]),
+    st.sampled_from([0, 1, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1]),
+    st.sampled_from([0, 1, SERVER, 8, 2**32 - 1]),
+    st.sampled_from(["", "", "", BUSY, NOT_FOUND]),
+    st.integers(0, 4 * NS),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(HOSTILE, max_size=80))
+def test_any_answers_at_any_time_are_taken_without_a_fault_and_within_bounds(answers: list[tuple[int, int, int, str, int]]):
+    side = Side(6 * PIECE + 1)
+    now, zeros = 1, memoryview(bytes(FRAGMENT + 1))
+    for offset, length, server, refusal, passed in answers:
+        for request in side.download.requests(now):
+            assert parse_request(request.encode()) == request
+            assert request.off + request.len <= len(side.data)
+        now += passed
+        side.download.on_fragment(Fragment(SID, server, offset, zeros[: 0 if refusal else length], refusal), now)
+        if passed > 3 * NS:
+            side.download.resume(now)
+        assert len(side.download._flight) + len(side.download._lost) <= 2 * MAX_CREDIT
+        assert len(side.download._assembly._open) <= 4
+        assert side.download.kept <= len(side.data)
+        assert side.download.wake_at >= 0
