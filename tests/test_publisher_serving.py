@@ -212,8 +212,11 @@ def test_snapshot_and_timestamp_are_renewed_in_time_or_a_person_is_told_when_the
     outcome = publish(fleet, broker)
     assert not outcome.renewed
     assert "2027-01-14" in outcome.warnings[0]
-    clock.advance(days(20))
-    assert "has ended" in publish(fleet, broker).warnings[0]
+    clock.advance(days(320))
+    root, targets, _ = publish(fleet, broker).warnings
+    assert root.startswith("what root signed ends on 2027-11-29")
+    assert "edged fleet rotate DIR root" in root
+    assert targets.startswith("what targets signed ends on")
 
 
 def test_a_broker_that_forbids_it_is_named_over_mqtt_5(make_broker: MakeBroker, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from edged.publisher import letters
 from edged.publisher.letters import Letter
 from edged.publisher.post import Post
 from edged.publisher.publishing import trust
-from edged.publisher.renewal import Renewal, ended, ends, renew
+from edged.publisher.renewal import Renewal, renew, warnings_of
 from edged.publisher.repository import Repository
 from edged.publisher.shelf import Shelf
 
@@ -128,12 +128,7 @@ class Announcer:
         self._renew_at = now + RENEW_EVERY_NS
         outcome = renew(self._repository, RENEW_SHARE)
         self.told.renewed += outcome is Renewal.DONE
-        stand = self._repository.stand()
-        over = ended(stand, self._repository.now())
-        self.told.warnings = [over.text] if over else []
-        if outcome is Renewal.NO_KEYS:
-            text = f"boards take nothing new from {ends(stand):%Y-%m-%d %H:%M} UTC on: the keys of snapshot and timestamp are not here"
-            self.told.warnings.append(text)
+        self.told.warnings = warnings_of(self._repository, outcome)
 
     def _tell_changes(self) -> None:
         """Send what is not on the broker as it is in the folder."""

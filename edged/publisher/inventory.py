@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
@@ -10,9 +10,8 @@ from edged.exchange.desired import Desired
 from edged.publisher.metadata import ROLES, Stand
 from edged.publisher.orders import read_all
 from edged.publisher.removal import releases
+from edged.publisher.renewal import SOON, ending, when
 from edged.publisher.repository import Repository
-
-SOON = timedelta(days=14)
 
 
 class RoleEntry(msgspec.Struct):
@@ -95,26 +94,14 @@ def _who(documents: dict[str, Desired], model: str, release: int) -> list[str]:
 
 
 def _ending(now: datetime, roles: list[RoleEntry], orders: list[OrdersEntry]) -> list[str]:
-    how = {
-        "root": "renew it: edged fleet rotate DIR root",
-        "targets": "it is renewed with the next `edged fleet add` or `remove`",
-    }
-    found = [
-        f"what {role.role} signed {_when(role.expires, now)}; {how.get(role.role, '`edged fleet publish` and `serve` renew it')}"
-        for role in roles
-        if role.expires is not None and role.expires - now < SOON
-    ]
+    found = [text for role in roles if role.expires is not None and (text := ending(role.role, role.expires, now))]
     for each in orders:
         if each.expires - now < SOON:
             audience = each.audience.replace("dev:", "--device ").replace("group:", "--group ")
             found.append(
-                f"what director signed for {each.audience} {_when(each.expires, now)}; sign it anew: edged fleet assign DIR {audience}"
+                f"what director signed for {each.audience} {when(each.expires, now)}; sign it anew: edged fleet assign DIR {audience}"
             )
     return found
-
-
-def _when(end: datetime, now: datetime) -> str:
-    return f"{'ended' if end <= now else 'ends'} on {end:%Y-%m-%d %H:%M} UTC"
 
 
 def _lost(found: list[ReleaseEntry], orders: list[OrdersEntry]) -> list[str]:

@@ -13,7 +13,7 @@ from edged.mqtt.receive import Block
 from edged.mqtt.topics import FleetTopics
 from edged.publisher.post import Post, make_link, reach
 from edged.publisher.publishing import Published, publish
-from edged.publisher.renewal import Renewal, ended, ends, renew
+from edged.publisher.renewal import Renewal, renew, warnings_of
 from edged.publisher.repository import Repository
 from edged.publisher.shelf import Shelf
 
@@ -48,7 +48,7 @@ def publish_once(repository: Repository, broker: Broker, password: str, clock: C
     Raises what `renew`, `reach` and `publish` do, and OperatorError(`tls-files`).
     """
     renewal = renew(repository, RENEW_SHARE)
-    warnings = _warnings(repository, renewal)
+    warnings = warnings_of(repository, renewal)
     topics, shelf = FleetTopics(repository.fleet), Shelf()
 
     def take(block: Block, _connection: int) -> None:
@@ -79,12 +79,3 @@ def _comes_back(repository: Repository, shelf: Shelf) -> bool:
             return False
         time.sleep(_LOOK_S)
     return True
-
-
-def _warnings(repository: Repository, renewal: Renewal) -> list[str]:
-    stand = repository.stand()
-    over = ended(stand, repository.now())
-    found = [f"{over.text}; {over.hint}"] if over else []
-    if renewal is Renewal.NO_KEYS and not over:
-        found.append(f"the keys of snapshot and timestamp are not here; boards take nothing new from {ends(stand):%Y-%m-%d %H:%M} UTC on")
-    return found

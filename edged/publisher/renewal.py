@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import Enum
 
-from edged.errors import OperatorError
-from edged.publisher.metadata import SNAPSHOT, TIMESTAMP, Stand
+from edged.publisher.metadata import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Stand
 from edged.publisher.repository import Repository
+
+SOON = timedelta(days=14)
 
 
 class Renewal(Enum):
@@ -46,11 +47,23 @@ def _is_due(repository: Repository, stand: Stand, share: float) -> bool:
     return any(signed.expires - now < share * timedelta(days=life) for signed, life in lives)
 
 
-def ended(stand: Stand, now: datetime) -> OperatorError | None:
-    """Say what of a repository has ended; None where nothing has."""
-    over = [role for role in ("root", "targets", "snapshot", "timestamp") if stand.signed(role).expires <= now]
-    if not over:
-        return None
-    how = {"root": "edged fleet rotate DIR root", "targets": "add or remove a release"}
-    hints = [how[role] for role in over if role in how] or ["run `edged fleet publish` where the keys of snapshot and timestamp are"]
-    return OperatorError("metadata-expired", f"what {', '.join(over)} signed has ended: boards take nothing new", "; ".join(hints))
+def warnings_of(repository: Repository, renewal: Renewal) -> list[str]:
+    """Say in words what of a repository has ended or ends within SOON, and is not renewed by itself."""
+    stand, now = repository.stand(), repository.now()
+    found = [ending(role, stand.signed(role).expires, now) for role in (ROOT, TARGETS)]
+    if renewal is Renewal.NO_KEYS:
+        found.append(f"the keys of snapshot and timestamp are not here; boards take nothing new from {ends(stand):%Y-%m-%d %H:%M} UTC on")
+    return [*filter(None, found)]
+
+
+def ending(role: str, expires: datetime, now: datetime) -> str:
+    """Say that what a role signed has ended or ends within SOON, and what renews it; nothing where it does not."""
+    if expires - now >= SOON:
+        return ""
+    how = {ROOT: "renew it: edged fleet rotate DIR root", TARGETS: "renew it: add a release, or edged fleet rotate DIR targets"}
+    return f"what {role} signed {when(expires, now)}; {how.get(role, '`edged fleet publish` and `serve` renew it')}"
+
+
+def when(end: datetime, now: datetime) -> str:
+    """Say when something ends or ended."""
+    return f"{'ended' if end <= now else 'ends'} on {end:%Y-%m-%d %H:%M} UTC"
