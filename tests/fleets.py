@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from tuf.api.metadata import Metadata, MetaFile
 
 from edged.clock import NS, Clock, SystemClock
-from edged.exchange.desired import Desired, Order, parse_desired
+from edged.exchange.desired import Desired, Order
 from edged.exchange.targets import DIRECTOR, file_name, target_path
 from edged.models.entries import Policy
 from edged.models.source import source_of
@@ -22,7 +21,6 @@ from edged.publisher.orders import assign, read_desired, read_envelope, sign
 from edged.publisher.repository import create
 from edged.publisher.rotation import Rotated, rotate
 
-ROLES = (TARGETS, SNAPSHOT, TIMESTAMP)
 _FOLLOWERS = {"root": (), TARGETS: (SNAPSHOT, TIMESTAMP), SNAPSHOT: (TIMESTAMP,), TIMESTAMP: ()}
 
 
@@ -178,11 +176,3 @@ class Fleet:
 def days(count: float) -> int:
     """Give days in nanoseconds, for a `VirtualClock`."""
     return int(count * 86_400 * NS)
-
-
-def lie_about(desired: Desired, **changes: Any) -> Desired:
-    """Give a document with other values; what they mean is not checked."""
-    return msgspec.structs.replace(desired, **changes)
-
-
-__all__ = ["Fleet", "days", "lie_about", "parse_desired"]
