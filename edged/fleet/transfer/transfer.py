@@ -77,9 +77,9 @@ class Transfer:
         partial = Partial(self._folder, seal.sha256, subject, index, self._clock, self._rng)
 
         def told(done: int) -> None:
+            progress(done)
             if cancelled():  # also while pieces that are the same are copied
                 raise Cancelled
-            progress(done)
 
         try:
             self._fetch(OnDisk(seal.sha256, seal.size, index, partial, told), cancelled)
