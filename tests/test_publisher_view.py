@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edged.cli.columns import wide
 from edged.cli.fleet.watch import plain, screen
 from edged.publisher.reports import MAX_BYTES
-from edged.publisher.view import MOST_DEVICES, Row, View
+from edged.publisher.view import MOST_DEVICES, Row, View, rows_of
 
 
 def take(view: View, device: str, rest: str, content: Any) -> bool:
@@ -20,7 +20,7 @@ def take(view: View, device: str, rest: str, content: Any) -> bool:
 
 def reported(running: int | None = None, good: int | None = None, wanted: int | None = None, **more: Any) -> dict[str, Any]:
     runs = None if running is None else {"release": running, "version": "1", "variant": "int8", "engine": "x", "since": ""}
-    model = {"running": runs, "last_good": good, "wanted": wanted, "verified": True, "update": None, "refused": None, **more}
+    model = {"running": runs, "last_good": good, "wanted": wanted, "verified": False, "update": None, "refused": None, **more}
     return {"v": 1, "time": "", "session": 5, "seq": 1, "state": "running", "revs": {"dev:a": 4}, "models": {"har": model}}
 
 
@@ -56,6 +56,13 @@ def test_a_row_says_what_runs_what_is_wanted_how_far_it_is_and_what_went_wrong()
     assert one(view).error == "no such [release-unknown]"
 
 
+def test_what_went_wrong_is_shown_whole_on_a_narrow_terminal() -> None:
+    view = View()
+    take(view, "press-7", "reported", reported(2, 2, 3, update=update(3, "rejected", code="golden-differs", text="8 of 40 rows differ")))
+    shown = " ".join(" ".join(screen(view, "", 40, False)).split())
+    assert "✗ press-7 har: 8 of 40 rows differ [golden-differs]" in shown
+
+
 def test_an_older_report_of_the_same_session_is_not_taken() -> None:
     view = View()
     take(view, "a", "reported", {**reported(3, 3, 3), "seq": 7})
@@ -81,7 +88,12 @@ def test_a_release_is_done_when_every_device_that_reports_the_model_has_committe
     assert view.verdict("har", 3) == (["a"], [], ["b"])
     take(view, "b", "reported", {**reported(2, 2, 3, update=update(3, "rolled_back", code="late")), "seq": 2})
     assert view.verdict("har", 3) == (["a"], ["b"], [])
-    take(view, "b", "reported", {**reported(2, 2, 3, refused={"code": "expired", "text": "", "hint": ""}), "seq": 3})
+    take(view, "b", "reported", {**reported(2, 2, 3, update=update(3, "evaluate", blocked_by="no broker", code="offline")), "seq": 3})
+    assert view.verdict("har", 3) == (["a"], [], ["b"])
+    assert (rows_of(view.devices["b"])[0].progress, rows_of(view.devices["b"])[0].error) == ("waits: no broker", "")
+    take(view, "b", "reported", {**reported(None, 3, 3, verified=True), "seq": 4})  # in its store, and no pipeline runs it
+    assert view.verdict("har", 3) == (["a", "b"], [], [])
+    take(view, "b", "reported", {**reported(2, 2, 3, refused={"code": "expired", "text": "", "hint": ""}), "seq": 5})
     assert view.verdict("har", 3) == (["a"], ["b"], [])
 
 

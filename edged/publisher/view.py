@@ -101,8 +101,8 @@ def rows_of(device: Device) -> list[Row]:
 def _row(device: Device, board: str, name: str, model: Model) -> Row:
     running, update = model.running, model.update
     runs = "" if running is None else f"{running.release}{f' {running.variant}' if running.variant else ''}"
-    refused = model.refused.code and f"{model.refused.text} [{model.refused.code}]" if model.refused else ""
-    failed = f"{update.text} [{update.code}]" if update and update.code else ""
+    refused = _error(model.refused.text, model.refused.code) if model.refused else ""
+    failed = _error(update.text, update.code) if update and not update.blocked_by else ""
     error = refused or failed or device.last_error.get(name, "") or _trust_error(device.reported)
     stage = "" if update is None else f"{update.release} {update.state}"
     return Row(
@@ -121,10 +121,16 @@ def _progress(model: Model) -> str:
 
 def _trust_error(reported: Reported) -> str:
     trust = reported.trust
-    return f"{trust.text} [{trust.code}]" if trust and trust.code else ""
+    return _error(trust.text, trust.code) if trust else ""
+
+
+def _error(text: str, code: str) -> str:
+    return f"{text} [{code}]".lstrip() if code else ""
 
 
 def _is_committed(model: Model, release: int) -> bool:
+    if model.verified and model.wanted == release:  # also where no pipeline of the device runs it
+        return True
     return model.last_good == release and model.running is not None and model.running.release == release
 
 
@@ -173,5 +179,5 @@ def _take_event(device: Device, payload: bytes | None) -> bool | None:
         return None
     if event.state not in FAILED or (event.model not in device.last_error and len(device.last_error) >= 256):
         return False
-    device.last_error[event.model] = f"{event.release} {event.state}: {event.text} [{event.code}]"
+    device.last_error[event.model] = f"{event.release} {event.state}: {_error(event.text, event.code)}"
     return True

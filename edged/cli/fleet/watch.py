@@ -13,6 +13,7 @@ from edged.cli.settings import json_option
 from edged.errors import OperatorError, PeerError
 
 if TYPE_CHECKING:
+    from edged.cli.columns import Cell
     from edged.publisher.view import Row, View
     from edged.publisher.watching import Said, Watcher
 
@@ -199,41 +200,39 @@ def _draw(watcher: Watcher, view: View) -> bool:
     return key(0.0) in ("q", "Q")
 
 
-def screen(view: View, trouble: str, width: int, colour: bool) -> list[str]:
-    """Give the lines of the live table; `trouble` is what is wrong with the link."""
-    from edged.cli.columns import Cell, Column, clean, table, wrap_words
+_COLUMNS = ("DEVICE", 8), ("STATE", 0), ("BOARD", 6), ("MODEL", 8), ("RUNS", 6), ("WANTS", 0), ("STAGE", 8), ("PROGRESS", 6)
+_STATE_COLOURS = {"online": "green", "offline": "", "lost": "red"}
 
-    columns = [
-        Column("DEVICE", least=8),
-        Column("STATE"),
-        Column("BOARD", least=6),
-        Column("MODEL", least=8),
-        Column("RUNS", least=6),
-        Column("WANTS", right=True),
-        Column("STAGE", least=8),
-        Column("PROGRESS", least=6),
-        Column("LAST ERROR", least=12),
-    ]
-    rows = []
-    for row in view.rows():
-        texts = [
-            row.device,
-            row.state or "never seen",
-            row.board,
-            row.model,
-            row.running,
-            row.wanted,
-            row.stage.replace("_", " "),
-            row.progress,
-            row.error,
-        ]
-        cells = [Cell(clean(text) or "–") for text in texts]
-        cells[1] = Cell(cells[1].text, {"online": "green", "offline": "", "lost": "red"}.get(row.state, "yellow"))
-        cells[-1] = Cell(cells[-1].text, "red" if row.error else "")
-        rows.append(cells)
-    head = wrap_words(
-        f"{len(view.devices)} device{'s' * (len(view.devices) != 1)}" + (f", {view.ignored:,} messages ignored" if view.ignored else ""),
-        width,
-    )
+
+def screen(view: View, trouble: str, width: int, colour: bool) -> list[str]:
+    """Give the lines of the live screen: a table, then what went wrong; `trouble` is what is wrong with the link."""
+    from edged.cli.columns import Column, clean, painted, table, wrap_words
+
+    rows = [*view.rows()]
+    head = wrap_words(f"{len(view.devices)} device{'s' * (len(view.devices) != 1)}{_ignored(view)}", width)
     head += wrap_words(clean(trouble), width, "! ") if trouble else []
-    return [*head, "", *(table(columns, rows, width, colour) if rows else wrap_words("no device was heard of yet", width))]
+    if not rows:
+        return [*head, "", *wrap_words("no device was heard of yet", width)]
+    columns = [Column(title, least=least) for title, least in _COLUMNS]
+    lines = table(columns, [_cells(row) for row in rows], width, colour)
+    wrong = [
+        painted(line, "red", colour)
+        for row in rows
+        if row.error
+        for line in wrap_words(clean(f"{row.device} {row.model}".strip() + f": {row.error}"), width, "✗ ")
+    ]
+    return [*head, "", *lines, *([""] if wrong else []), *wrong]
+
+
+def _ignored(view: View) -> str:
+    return f", {view.ignored:,} messages ignored" if view.ignored else ""
+
+
+def _cells(row: Row) -> list[Cell]:
+    from edged.cli.columns import Cell, clean
+
+    stage = row.stage.replace("_", " ")
+    texts = (row.device, row.state or "never seen", row.board, row.model, row.running, row.wanted, stage, row.progress)
+    cells = [Cell(clean(text) or "–") for text in texts]
+    cells[1] = Cell(cells[1].text, _STATE_COLOURS.get(row.state, "yellow"))
+    return cells
