@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: `python -m bench [cpu packed latency keys memory status swap trial] [--quick]`.
+"""Run all benchmarks, or those named: `python -m bench [cpu packed latency keys memory status swap trial push] [--quick]`.
 
 Each runs the plain script and the daemon in turn, several times, in the same minutes, and
 prints the medians and their ratio beside the bar. Nothing here fails: a bar that is missed is
@@ -15,13 +15,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import swap
+from bench import push, swap
 from bench.load import Message, Results, Sender, json_messages, packed_messages
 from bench.parties import EDGED, PACKED, broker, cpu_s, edged, plain, processor, pss_mib, recording
 from bench.trial import trial_rows
 
 SAMPLES, HOP = 260, 130
-HELP = "usage: python -m bench [--quick] [cpu] [packed] [latency] [keys] [memory] [status] [swap] [trial]; without names, all of them"
+HELP = (
+    "usage: python -m bench [--quick] [cpu] [packed] [latency] [keys] [memory] [status] [swap] [trial] [push]; without names, all of them"
+)
 QUICK = "--quick" in sys.argv
 ROUNDS = 1 if QUICK else 3
 START_MS = 1_700_000_000_000
@@ -183,6 +185,19 @@ def bench_trial() -> None:
         line(f"trial beside: {what}", f"p50 {p50:.2f} ms, {missing} results missing", p99, "p99, ms")
 
 
+def bench_push() -> None:
+    """A model of 250 MB comes over Mosquitto to a daemon that serves."""
+    seen = [push.push(50 if QUICK else 250 / 1.048576) for _ in range(ROUNDS)]
+    rate, extra = statistics.median(each.rate for each in seen), max(each.extra for each in seen)
+    line("push over Mosquitto", f"{', '.join(f'{each.rate:.0f}' for each in seen)} MB/s", rate, "≥ 40 MB/s", 40.0, above=True)
+    line("extra memory of the daemon (PSS)", f"{', '.join(f'{each.extra:.1f}' for each in seen)} MiB", extra, "≤ 60 MiB", 60.0)
+    ratio = max(each.ratio for each in seen)
+    line("bytes received by size", f"{', '.join(f'{each.ratio:.4f}' for each in seen)}", ratio, "≤ 1.05", 1.05)
+    for what, rows in (("without a push", [each.before for each in seen]), ("during it", [each.during for each in seen])):
+        p50, p99 = (statistics.median(row[i] for row in rows) for i in (0, 1))
+        line(f"readings {what}", f"p50 {p50:.2f} ms, {sum(row[2] for row in rows)} results missing", p99, "p99, ms")
+
+
 def line(what: str, text: str, value: float, bar: str, limit: float | None = None, above: bool = False) -> None:
     """Print one row."""
     verdict = "" if limit is None else "met" if (value >= limit if above else value <= limit) else "MISSED"
@@ -192,6 +207,7 @@ def line(what: str, text: str, value: float, bar: str, limit: float | None = Non
 BENCHES = {
     "cpu": bench_cpu, "packed": bench_packed, "latency": bench_latency,
     "keys": bench_keys, "memory": bench_memory, "status": bench_status, "swap": bench_swap, "trial": bench_trial,
+    "push": bench_push,
 }  # fmt: skip
 
 

@@ -403,6 +403,7 @@ def test_a_bug_in_the_adaptation_holds_no_update_up_and_is_told(monkeypatch: pyt
     jobs = [SimpleNamespace(model="waits", state="wait"), SimpleNamespace(model="watched", state="confirm")]
     updates = SimpleNamespace(step=lambda: steps.append(1) or 0.5, jobs=lambda: jobs)
     path.agent, path._ending = SimpleNamespace(updates=updates), False  # type: ignore[assignment]
+    path.pushes = path.commands = None
     left_alone: list[set[str]] = []
 
     def bug(updating: set[str], _cancelled: object) -> None:

@@ -34,7 +34,7 @@ from edged.models.packed import PACKED, parse_packed
 from edged.models.source import FilesSource
 from edged.models.store import Store, Stored
 from edged.select.terms import Option
-from edged.service import control_path, stock, trials
+from edged.service import stock, trials, update_ops
 from edged.service.ports import LonePorts
 from edged.service.request import Request
 from edged.service.selection import selection_of
@@ -107,11 +107,11 @@ def test_odd_names_and_numbers_are_refused_and_not_a_bug(tmp_path: Path, op: str
     claim = store.claim()
     with contextlib.closing(Book(tmp_path)) as book:
         ops = {
-            "activate": control_path._activate,
-            "remove": control_path._remove,
-            "pin": control_path._pin,
-            "rollback": control_path._rollback,
-            "cancel": control_path._cancel,
+            "activate": update_ops._activate,
+            "remove": update_ops._remove,
+            "pin": update_ops._pin,
+            "rollback": update_ops._rollback,
+            "cancel": update_ops._cancel,
         }
         agent = Agent(store, book, LonePorts(store, SystemClock(), selection_of(tmp_path, "auto", 0)), SystemClock())
         with pytest.raises(EdgedError) as caught:
@@ -138,7 +138,7 @@ def test_odd_names_and_numbers_are_refused_and_not_a_bug(tmp_path: Path, op: str
 )
 def test_an_absurd_policy_is_a_malformed_request(policy: Any) -> None:
     with pytest.raises(PeerError) as caught:
-        control_path._policy(Request("install", {"policy": policy}))
+        update_ops._policy(Request("install", {"policy": policy}))
     assert caught.value.code == "malformed-request"
 
 
@@ -180,7 +180,7 @@ def test_every_code_of_the_control_path_is_in_the_document() -> None:
     ]
     places += [
         REPO / f"edged/service/{each}.py"
-        for each in ("control_path", "ports", "serving", "shadowing", "rehearsal", "trials", "footprint", "request")
+        for each in ("control_path", "update_ops", "ports", "serving", "shadowing", "rehearsal", "trials", "footprint", "request")
     ]
     found = {code for place in places for match in RAISED.findall(place.read_text()) for code in match if code}
     assert len(found) > 40

@@ -483,7 +483,7 @@ def test_a_push_goes_on_after_a_restart_when_its_order_was_looked_up(fleet: Flee
     source = interrupted_in(fleet, state)
     kept = incoming(fleet)
     fleet.board.restart(clean)
-    attempt = 1 if clean or state == "wait" else 2
+    attempt = 2 if state == "verify" and not clean else 1
     assert incoming(fleet) == kept
     job = fleet.job()
     assert (job.candidate, job.state, job.moved.attempt) == (None, "evaluate", attempt)
@@ -520,10 +520,20 @@ def test_a_push_whose_bytes_are_all_there_needs_no_order_any_more(fleet: Fleet, 
     fleet.board.check_tidy()
 
 
-def test_three_ends_of_the_daemon_are_enough(fleet: Fleet):
-    for _ in range(MAX_ATTEMPTS):
+def test_a_board_that_is_switched_off_again_and_again_while_bytes_come_has_not_failed(fleet: Fleet):
+    for _ in range(MAX_ATTEMPTS + 2):
         fleet.push(1, before=lambda file, number: None)
         fleet.board.until("fetch")
+        fleet.board.restart(clean=False)
+    fleet.push(1)
+    fleet.board.settle()
+    assert fleet.board.standing() == (1, 1, None)
+
+
+def test_three_ends_of_the_daemon_with_all_bytes_there_are_enough(fleet: Fleet):
+    for _ in range(MAX_ATTEMPTS):
+        fleet.push(1, before=lambda file, number: None)
+        fleet.board.until("verify")
         fleet.board.restart(clean=False)
     assert fleet.board.ended() == (1, "rejected", "interrupted")
     assert not fleet.board.agent.updates.jobs()

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from edged.atomic import write_atomic
 from edged.errors import BoardError
+from edged.models.disk import make_folder
 from edged.models.entries import Refusal
 
 FLOOR = "floor.json"
@@ -71,7 +72,7 @@ class FloorFile:
         if floor == self.now:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             write_atomic(self._path, msgspec.json.encode(floor), 0o600)
         except OSError as error:
             raise unwritable(self._path, error) from None

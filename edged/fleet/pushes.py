@@ -137,13 +137,15 @@ class Pushes:
             self._settle(wanted, input, None)
         if standing:
             return True
+        if any((job.model, job.moved.digest) == (wanted.model, wanted.order.sha256) and job.candidate for job in self._agent.updates.jobs()):
+            return True
         update = self._book.of(wanted.model).update
         if update is None or update.kind != PUSH or update.digest != wanted.order.sha256 or update.input != input:
             return False
         if update.state in EXITS and update.state != SUPERSEDED:
             self._settle(wanted, input, update.why if update.state != COMMITTED else None)
             return True
-        return any(job.model == wanted.model and job.candidate is not None for job in self._agent.updates.jobs())
+        return False
 
     def _begin(self, wanted: Wanted, input: str) -> None:
         """Hand an order to the machine. Raises the EdgedError of what is in its way."""

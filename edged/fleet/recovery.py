@@ -87,9 +87,10 @@ def recovered(held: Held, update: Update, stored: bool, clean: bool) -> Recovere
     if not stored and update.kind != PUSH:
         text = "the process that brought its files ended in between"
         return Recovered(machine.LOST, update.attempt, Refusal(family="board", code="source-lost", text=text, hint="install it again"))
-    # A stop is no failure, nor is an end while it waited for space.
-    waited = update.state == machine.WAIT
-    if update.why.code in {*machine.BLOCKING, machine.GAVE_WAY} if waited else clean:
+    # A stop is no failure, nor is an end while it waited for space; nor one while bytes came from far, which may take as long as
+    # a board is switched off daily without a word, and each time goes on where it was.
+    waited, came = update.state == machine.WAIT, update.kind == PUSH and update.state in (machine.EVALUATE, machine.FETCH)
+    if update.why.code in {*machine.BLOCKING, machine.GAVE_WAY} if waited else clean or came:
         return Recovered(machine.RESTARTED, update.attempt)
     if update.attempt >= machine.MAX_ATTEMPTS:
         text = f"the daemon ended in each of {update.attempt} attempts; the last one was at {update.state}"

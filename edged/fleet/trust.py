@@ -20,6 +20,7 @@ from edged.errors import EdgedError, PeerError, Untrusted
 from edged.exchange import targets as limits
 from edged.exchange.targets import DIRECTOR, metadata_name, parse_custom, target_path
 from edged.fleet.floor import Floor, Version, unwritable
+from edged.models.disk import make_folder
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key
@@ -84,7 +85,7 @@ def refresh(folder: Path, root: bytes, fetch: Fetch, now: datetime, floor: Floor
 
     fetcher = _fetcher(fetch)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         updater = Updater(str(folder), "repo:", fetcher=fetcher, config=_config(), bootstrap=root)
         # tuf has no public way to say what time it is, and boards often do not know it: see `timekeeping.py`.
         updater._trusted_set.reference_time = now

@@ -72,7 +72,7 @@ class MqttCarrier:
             was_connected = is_connected
             if is_connected:
                 for request in download.requests(now, caught_up=inbox.is_empty):
-                    self._publish(Message(self._topic, request.encode()))
+                    self._publish(Message(self._topic, request.encode(), 0))
                 if download.is_over:
                     return
                 if download.is_lacking(now):
