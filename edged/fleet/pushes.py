@@ -137,8 +137,8 @@ class Pushes:
             self._settle(wanted, input, None)
         if standing:
             return True
-        if any((job.model, job.moved.digest) == (wanted.model, wanted.order.sha256) and job.candidate for job in self._agent.updates.jobs()):
-            return True
+        if any(job.moved.digest == wanted.order.sha256 and job.candidate for job in self._agent.updates.jobs()):
+            return True  # also where somebody at the board asked for it
         update = self._book.of(wanted.model).update
         if update is None or update.kind != PUSH or update.digest != wanted.order.sha256 or update.input != input:
             return False
