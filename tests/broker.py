@@ -43,7 +43,18 @@ class Tls:
     def issue(self, name: str) -> Tls:
         """Make a client's certificate with this common name, from the same authority."""
         cert, key = (self.ca.with_name(f"client-{name}.{kind}") for kind in ("pem", "key"))
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        command: list[str | Path] = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ]
         command += ["-CA", self.ca, "-CAkey", self.ca.with_suffix(".key"), "-keyout", key, "-out", cert, "-subj", f"/CN={name}"]
         subprocess.run([*command, "-addext", "basicConstraints=critical,CA:FALSE"], check=True, capture_output=True)
         return Tls(self.ca, cert, key)

@@ -105,7 +105,8 @@ class NatsCluster:
         """Prepare. `authorization` is text for each node's configuration; `user` is one that may connect, to see that it works."""
         _program()
         self._user, self._password = user, password
-        ports = [_free_ports(4) for _ in range(nodes)]
+        free = _free_ports(4 * nodes)
+        ports = [free[4 * i : 4 * i + 4] for i in range(nodes)]
         names = [f"n{i + 1}" for i in range(nodes)]
         self.nodes = [
             NatsNode(folder / name, name, each, [route for _, route, _, _ in ports], authorization) for name, each in zip(names, ports)

@@ -223,14 +223,15 @@ def test_a_link_that_is_down_refuses_and_one_that_is_up_again_has_the_same_port(
 
 
 def test_a_link_goes_up_and_down_by_itself(echo: Echo) -> None:
-    def is_up() -> bool:
-        try:
-            with connect(link) as client:
-                return ask(client, b"x") == b"x"
-        except OSError:
-            return False
-
     with BadLink(echo.port) as link:
+
+        def is_up() -> bool:
+            try:
+                with connect(link) as client:
+                    return ask(client, b"x") == b"x"
+            except OSError:
+                return False
+
         link.alternate(0.2, 0.2)
         for _ in range(3):
             until(is_up, "up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import socket
@@ -452,6 +453,16 @@ def test_it_stops_while_the_broker_has_not_answered_yet(make_link: MakeLink) -> 
             assert client.recv(1)[0] >> 4 == 1, "CONNECT"
             link.stop()
     assert link.state.state == "stopped"
+
+
+@VERSIONS
+def test_a_link_that_was_stopped_leaves_nothing_open(broker: Mosquitto, make_link: MakeLink, version: str) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    link = make_link(broker.port, version)
+    link.start()
+    connected(link)
+    link.stop()
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_small_message_does_not_wait_for_the_one_before(broker: Mosquitto, make_link: MakeLink, topic: str) -> None:

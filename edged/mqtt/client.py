@@ -66,11 +66,7 @@ class Events(Protocol):
 
 
 class Client(paho.Client):
-    """A client for one broker and one version of MQTT, `5` or `3.1.1`.
-
-    `on_socket_register_write` is set so that a publish from another thread never writes the
-    socket itself.
-    """
+    """A client for one broker and one version of MQTT, `5` or `3.1.1`."""
 
     def __init__(self, broker: Broker, password: str, version: str, client_id: str, keep_session: bool, events: Events) -> None:
         """Prepare; raises OperatorError(`tls-files`)."""
@@ -102,7 +98,7 @@ class Client(paho.Client):
         self.on_connect = self._on_connect_answer
         self.on_subscribe = self._on_subscribe_answer
         self.on_publish = self._on_publish_answer
-        self.on_socket_register_write = lambda *_: None  # writing is left to the link's thread
+        self.on_socket_register_write = lambda *_: None  # a publish leaves the writing to the link's thread
         self.connect_timeout = CONNECT_TIMEOUT_S
         self.max_inflight_messages_set(IN_FLIGHT)
         self._websockets = url.scheme in ("ws", "wss")
@@ -228,6 +224,10 @@ class Client(paho.Client):
         sock = self.socket()
         if sock is not None:
             sock.close()
+
+    def release(self) -> None:
+        """Close what wakes the client's thread, once that has ended; paho leaves it open for the garbage collector."""
+        self._reset_sockets(sockpair_only=True)
 
     def _create_socket_connection(self) -> socket.socket:
         """Connect without Nagle's algorithm: what follows another small message would wait 40 ms for the peer's delayed ACK."""

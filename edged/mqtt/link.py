@@ -170,6 +170,8 @@ class Link:
         self.leave()
         if self._thread.ident is not None:
             self._thread.join(CONNECT_TIMEOUT_S + GOOD_BYE_S + 1)
+        if not self.alive:
+            self._client.release()
         return self.waiting
 
     # -- the link's own thread ------------------------------------------------------------
