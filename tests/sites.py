@@ -9,15 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tests.bad_link import BadLink
 from tests.conftest import REPO
 from tests.daemon import Daemon, Status, on_topic
 from tests.fleets import Fleet
 from tests.rollouts import numbered, update_in
 from tests.waiting import PATIENCE_S, until
 
+if TYPE_CHECKING:
+    from tests.fixtures import MakeDaemon
+
 MIB = 1 << 20
+DEVICE, GROUP = "dev:press-7", "group:line-3"
+QUICK = {"windows": 0, "seconds": 0.0}
 
 PIPELINE = f"""
 [[pipelines]]
@@ -44,6 +50,29 @@ def large(folder: Path, release: int, mib: float) -> Path:
     made = folder / f"har-{release}"
     numbered(made, release, prepare=pad)
     return made
+
+
+class Site:
+    """A fleet, a broker, a bad link to it for the board, a server; boards by `board`."""
+
+    def __init__(self, folder: Path, make_daemon: MakeDaemon, port: int, *others: int) -> None:
+        """The broker is at `port`; the board's link may also lead to `others`."""
+        self.folder, self.port = folder, port
+        self.name = f"f-{abs(hash(str(folder))) % 10**12}"
+        self.fleet = Fleet(folder / "repository", self.name)
+        self.link = BadLink(port, *others)
+        self.server = Server(self.fleet, port, folder / "serve.log")
+        self._make = make_daemon
+
+    def board(self, more: str = "", link: bool = True, section: str = "") -> Daemon:
+        """Make a board that is not started yet."""
+        config = PIPELINE + (section or fleet_section(self.fleet, "line-3", more=more))
+        return self._make(config, self.link.port if link else self.port, fleet=self.name)
+
+    def close(self) -> None:
+        """End what was started; boards are their fixture's."""
+        self.server.stop(signal.SIGKILL)
+        self.link.close()
 
 
 class Server:

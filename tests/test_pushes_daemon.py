@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import signal
 import threading
 from collections.abc import Iterator
 from itertools import count
@@ -14,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.bad_link import BadLink
 from tests.broker import Mosquitto
-from tests.daemon import Daemon, codes
-from tests.fleets import Fleet
+from tests.daemon import codes, edged
 from tests.peer import Peer
 from tests.rollouts import asked, numbered, update_in
-from tests.sites import MIB, PIPELINE, Server, fleet_section, large, order_in, until_fetched, until_update
+from tests.sites import DEVICE, GROUP, MIB, QUICK, Server, Site, fleet_section, large, order_in, until_fetched, until_update
 from tests.test_updates import spoil_goldens
 from tests.waiting import until
 
@@ -29,34 +26,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.fixtures"]
 
-DEVICE, GROUP = "dev:press-7", "group:line-3"
-QUICK = {"windows": 0, "seconds": 0.0}
-
-
-class Site:
-    """A fleet, a broker, a bad link to it for the board, a server; boards by `board`."""
-
-    def __init__(self, folder: Path, broker: Mosquitto, make_daemon: MakeDaemon) -> None:
-        self.folder, self.broker = folder, broker
-        self.name = f"f-{abs(hash(str(folder))) % 10**12}"
-        self.fleet = Fleet(folder / "repository", self.name)
-        self.link = BadLink(broker.port)
-        self.server = Server(self.fleet, broker.port, folder / "serve.log")
-        self._make = make_daemon
-
-    def board(self, more: str = "", link: bool = True, section: str = "") -> Daemon:
-        """Make a board that is not started yet."""
-        config = PIPELINE + (section or fleet_section(self.fleet, "line-3", more=more))
-        return self._make(config, self.link.port if link else self.broker.port, fleet=self.name)
-
-    def close(self) -> None:
-        self.server.stop(signal.SIGKILL)
-        self.link.close()
-
 
 @pytest.fixture
 def site(tmp_path: Path, broker: Mosquitto, make_daemon: MakeDaemon) -> Iterator[Site]:
-    made = Site(tmp_path, broker, make_daemon)
+    made = Site(tmp_path, make_daemon, broker.port)
     yield made
     made.close()
 
@@ -72,7 +45,7 @@ def test_a_push_is_fetched_tried_served_and_reported_as_verified(site: Site) -> 
     site.fleet.assign(GROUP, {"har": 1}, **QUICK)
     site.server.start()
     board = site.board().start()
-    with Peer(site.broker.port, board.topic("reported"), board.topic("evt/update")) as peer:
+    with Peer(site.port, board.topic("reported"), board.topic("evt/update")) as peer:
         until_update(board, 1, "committed")
         report = until(lambda: (r := reported(peer, board.topic("reported"))) and r["models"]["har"]["verified"] and r, "it is reported")
     har = report["models"]["har"]
@@ -288,7 +261,7 @@ def test_the_bytes_of_a_day_are_limited(site: Site) -> None:
 
 def test_retained_command_is_dropped_and_a_live_one_answered(site: Site) -> None:
     board = site.board(link=False)
-    with Peer(site.broker.port, board.topic("res/+/+"), board.topic("birth")) as peer:
+    with Peer(site.port, board.topic("res/+/+"), board.topic("birth")) as peer:
         command = json.dumps({"expires": "2999-01-01T00:00:00Z"}).encode()
         peer.publish(board.topic("cmd/rebirth/old"), command, retain=True)
         board.start()
@@ -309,7 +282,7 @@ def test_readings_flow_while_a_model_comes(site: Site) -> None:
     site.fleet.assign(DEVICE, {"har": 2}, **QUICK)
     site.link.set(rate=2 * MIB)
     times = count(1_795_351_772_000, 38)
-    with Peer(site.broker.port, board.out("moves")) as peer:
+    with Peer(site.port, board.out("moves")) as peer:
         sent = 0
         while update_in(board.status()).get("state") in ("evaluate", "fetch", "committed") and board.status()["models"][0]["release"] == 1:
             for _ in range(130):
@@ -319,3 +292,11 @@ def test_readings_flow_while_a_model_comes(site: Site) -> None:
             peer.results(board.out("moves"), max(0, (sent - 260) // 130 + 1))  # each window's result comes before more is sent
         assert sent > 260
     until_update(board, 2, "committed")
+
+
+def test_a_board_without_its_model_yet_is_not_unhealthy(site: Site) -> None:
+    board = site.board().start()
+    board.until(lambda status: "model-awaited" in codes(status), "it is told")
+    assert "pipeline-failed" not in codes(board.status())
+    assert edged("check", "--config", str(board.file), cwd=board.folder).returncode == 0
+    assert edged("status", "--socket", str(board.socket), cwd=board.folder).returncode == 0

@@ -90,5 +90,7 @@ def _model_faults(loaded: Loaded, pipeline: Pipeline) -> list[str]:
             manifest = active_release(loaded.state_dir, pipeline.model).manifest
         check_channels(pipeline, manifest)
     except EdgedError as error:
+        if error.code == "no-such-model" and loaded.config.fleet.root:
+            return []  # the fleet brings it
         return [f"{loaded.path}: pipelines.{pipeline.name}: {error.text}" + (f"; {error.hint}" if error.hint else "")]
     return []

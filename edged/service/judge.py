@@ -172,10 +172,12 @@ class Judge:
 
     def _lane(self, lane: Lane) -> None:
         name, pipeline = lane.options.name, lane.pipeline
-        if error := lane.error or (pipeline.fault if pipeline else None):
-            self._note("pipeline-failed", name, ERROR, error.text, error.hint)
-        else:
-            self._conditions.clear("pipeline-failed", name)
+        error = lane.error or (pipeline.fault if pipeline else None)
+        awaited = error is not None and error.code == "no-such-model" and self._updates.pushes is not None
+        text = f"there is no model `{lane.options.model}` on this board yet: the fleet's order brings it"
+        self._hold("model-awaited", name, INFO, awaited, text, "the fleet manager runs `edged fleet assign`")
+        failed = None if awaited else error
+        self._hold("pipeline-failed", name, ERROR, failed is not None, failed.text if failed else "", failed.hint if failed else "")
         if pipeline is None:
             return
         self._counts(
@@ -193,9 +195,9 @@ class Judge:
         self._hold("source-failing", name, ERROR, bool(lane.source.error), lane.source.error)
         failing = "; ".join(sink.output.failing for sink in pipeline.sinks if sink.output.failing)
         self._hold("output-failing", name, ERROR, bool(failing), failing)
-        error = pipeline.last_error
-        if error and self._parts.clock.mono() - pipeline.last_error_mono < _ERROR_NS:
-            self._note("pipeline-error", name, ERROR, error.text, error.hint)
+        last = pipeline.last_error
+        if last and self._parts.clock.mono() - pipeline.last_error_mono < _ERROR_NS:
+            self._note("pipeline-error", name, ERROR, last.text, last.hint)
         else:
             self._conditions.clear("pipeline-error", name)
         evicted = pipeline.assembly.streams.evicted
