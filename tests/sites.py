@@ -78,8 +78,10 @@ class Site:
 class Server:
     """`edged fleet serve` of one repository on one broker."""
 
-    def __init__(self, fleet: Fleet, port: int, log: Path) -> None:
+    def __init__(self, fleet: Fleet, port: int, log: Path, *options: str, scheme: str = "mqtt") -> None:
+        """`options` are more of the command's."""
         self._fleet, self.port, self._log = fleet, port, log
+        self._options, self._scheme = options, scheme
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
@@ -87,7 +89,11 @@ class Server:
         command = [sys.executable, "-m", "edged.cli.main", "fleet", "serve", str(self._fleet.folder)]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--broker", f"mqtt://127.0.0.1:{self.port}"], cwd=REPO, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*command, "--broker", f"{self._scheme}://127.0.0.1:{self.port}", *self._options],
+                cwd=REPO,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         until(lambda: "connected" in self._text() or self._ended(), "the server is connected", self._text)
         assert not self._ended(), self._text()
