@@ -233,7 +233,6 @@ def test_who_has_no_certificate_of_the_authority_stays_out(at: Place, tmp_path: 
 # -- NATS speaks more than MQTT ---------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="the rules let devices subscribe to $MQTT.sub.> without allowed_connection_types")
 def test_a_device_that_speaks_nats_itself_reads_nothing_of_another(at: Place) -> None:
     """MQTT at QoS 1 goes through subjects of NATS's own, which its native protocol could hear."""
     if not at.native_port:

@@ -27,6 +27,7 @@ from edged.config.schema import Broker
 from edged.errors import OperatorError
 from edged.mqtt.message import NOT_NOW, Message, Will
 from edged.mqtt.receive import Block, PublishReader
+from edged.mqtt.sockets import ack_quickly, hurry
 
 MESSAGE_LIMIT = 1 << 20  # a longer message is skipped while it comes in, and counted
 READ_SIZE = 1 << 16
@@ -202,7 +203,8 @@ class Client(paho.Client):
         except OSError:
             data = b""
         self._closed = not data
-        self._ack_quickly(sock)
+        if not self._websockets:  # paho's wrapper of such a socket has no options
+            ack_quickly(sock)
         block = self._reader.feed(data)
         now = time.monotonic_ns()
         self._hurried = 0 < len(block.topics) < HURRY_MESSAGES and now - self._last_read < HURRY_NS
@@ -230,16 +232,9 @@ class Client(paho.Client):
         self._reset_sockets(sockpair_only=True)
 
     def _create_socket_connection(self) -> socket.socket:
-        """Connect without Nagle's algorithm: what follows another small message would wait 40 ms for the peer's delayed ACK."""
         sock = super()._create_socket_connection()
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hurry(sock)
         return sock
-
-    def _ack_quickly(self, sock: Any) -> None:
-        """Have TCP acknowledge at once: brokers keep Nagle's algorithm on, and wait for it. It wears off: ask each time."""
-        if not self._websockets:  # paho's wrapper of such a socket has no options
-            with suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
         """Note a plain yes to a publish without the objects that paho makes of it: they took a third of the link's time."""

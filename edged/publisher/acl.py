@@ -91,10 +91,11 @@ BROKERS: dict[str, Callable[[str, Sequence[str], str], str]] = {"mosquitto": mos
 
 
 def _nats_user(user: str, writes: Sequence[str], reads: Sequence[str]) -> list[str]:
+    """Give one user, for MQTT only: what NATS needs for QoS 1, `$MQTT.sub.>`, would let its own protocol hear all devices."""
     publish = ", ".join(f'"{subject}"' for topic in writes for subject in _subjects(topic))
     subscribe = ", ".join(f'"{subject}"' for subject in [*(each for topic in reads for each in _subjects(topic)), "$MQTT.sub.>"])
     return [
-        f'    {{ user: "{user}", password: "CHANGE-ME", permissions: {{',
+        f'    {{ user: "{user}", password: "CHANGE-ME", allowed_connection_types: ["MQTT", "MQTT_WS"], permissions: {{',
         f"        publish: [{publish}]",
         f"        subscribe: [{subscribe}]",
         "    } }",
