@@ -2,13 +2,16 @@
 # but Mosquitto and systemd, by `make test` as root.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test vm-test check format bench soak clean
+.PHONY: help demo fleet-example test vm-test check format bench soak clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 demo: .venv/has-demo ## try it out for a minute; DEMO_ARGS="--seconds 20 --speed 4" for another way
 	@.venv/bin/edged demo $(DEMO_ARGS)
+
+fleet-example: .venv/has-test ## write the releases that docs/fleet.md tries out
+	@.venv/bin/python -m tests.walkthrough releases fleet-example
 
 test: .venv/has-test ## run all tests; TEST_ARGS="-k demo" for some of them
 	@scripts/test $(TEST_ARGS)
