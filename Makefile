@@ -5,7 +5,7 @@
 .PHONY: help demo fleet-example test vm-test check format bench soak clean
 
 help: ## list what make can do here
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 demo: .venv/has-demo ## try it out for a minute; DEMO_ARGS="--seconds 20 --speed 4" for another way
 	@.venv/bin/edged demo $(DEMO_ARGS)

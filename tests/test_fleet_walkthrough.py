@@ -61,7 +61,7 @@ class Walk:
 
     def edged(self, *args: str) -> str:
         """Run a command that is not on the page; give what it prints, whatever its exit code says of the board."""
-        command = [self.folder / ".venv" / "bin" / "edged", *args]
+        command = [str(self.folder / ".venv" / "bin" / "edged"), *args]
         return subprocess.run(command, cwd=self.folder, env=self._environ, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S).stdout
 
     def status(self, board: str) -> dict[str, Any]:
@@ -132,8 +132,11 @@ def update_of(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_nobody_has_a_model(walk: Walk) -> None:
-    for board in VARIANTS:
-        until(lambda board=board: walk.status(board).get("fleet", {}).get("trust") == "waiting", f"{board} waits", walk.logs)
+    def waits(board: str) -> bool:
+        status = walk.status(board)
+        return bool(status) and status["fleet"]["trust"] == "waiting" and "model-awaited" in codes(status)
+
+    until(lambda: all(waits(board) for board in VARIANTS), "all boards wait", walk.logs)
 
 
 def check_first(walk: Walk) -> None:
