@@ -53,7 +53,7 @@ def command(folder: str, role: str, compromised: bool, passphrase: bool, keys: t
             }
         )
         return
-    click.echo("\n".join([*_lines(rotated, folder, bool(words)), *(_aftermath(role, folder) if compromised else [])]))
+    click.echo("\n".join([*_lines(rotated, folder, bool(words)), *(_aftermath(role, folder, rotated.root) if compromised else [])]))
 
 
 def _lines(rotated: Rotated, folder: str, protected: bool) -> list[str]:
@@ -72,7 +72,7 @@ _ONLINE = [
 ]
 
 
-def _aftermath(role: str, folder: str) -> list[str]:
+def _aftermath(role: str, folder: str, root: int) -> list[str]:
     """Say what else to do when somebody else may have signed."""
     common = [
         "",
@@ -82,7 +82,9 @@ def _aftermath(role: str, folder: str) -> list[str]:
     theirs = {
         "root": [
             "Rotate all other roles too: who had root could have named keys of his own for each.",
-            "Boards that were given another root meanwhile refuse yours: copy 1.root.json to them again.",
+            "Boards that were given another root meanwhile refuse yours, and new boards would believe the thief's:",
+            f"when all roles are rotated, copy the newest root, now {folder}/public/metadata/{root}.root.json, to them as root.json,",
+            "and restart edged there.",
         ],
         "targets": [f"Look whether every release is yours: edged fleet list {folder}. Remove those that are not, and give other orders."],
         "snapshot": _ONLINE,
