@@ -44,6 +44,11 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
     "iotcore": ({"service/embedded.py"}, "for demos only, and it must stay on loopback"),
     "tflite_runtime": ({"engines/choose.py", "engines/tflite.py"}, "which runtime there is, is chosen once"),
     "ai_edge_litert": ({"engines/choose.py", "engines/tflite.py"}, "which runtime there is, is chosen once"),
+    "cryptography": ({"publisher/keys.py", "cli/fleet/options.py"}, "boards verify, and sign nothing"),
+    "urllib3": (
+        {"fleet/repositories.py", "fleet/transfer/carriers/http.py", "fleet/transfer/carriers/ranges.py"},
+        "its exceptions end there, and what a server says is bounded there",
+    ),
     "cbor2": ({"stream/decoders/cbor.py"}, "its decoder meets bytes from outside"),
     "structlog": (
         {"service/log.py", "service/daemon.py", "service/control.py", "service/chronicle.py"},
@@ -53,7 +58,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
 
 # What runs from a shell prompt all day must start in a blink on a small board.
 QUICK = ["status", "top", "check", "why"]
-HEAVY = ["numpy", "paho", "structlog", "tflite_runtime", "ai_edge_litert"]
+HEAVY = ["numpy", "paho", "structlog", "tflite_runtime", "ai_edge_litert", "tuf", "securesystemslib", "urllib3"]
 
 
 def modules() -> list[Path]:
@@ -98,6 +103,14 @@ def faults_of(module: Path) -> Iterator[str]:
         other = package_of(name)
         if name.split(".")[0] == "edged" and other != own and LAYERS[other][0] >= LAYERS[own][0]:
             yield f"edged/{module}:{line} imports {name}, but `{own or 'the ground'}` is: {LAYERS[own][1]}"
+
+
+def test_no_board_imports_the_publishers_side() -> None:
+    """It signs; a board verifies."""
+    found = {home(module) for module in modules() for _, name in imports(module) if name.startswith("edged.publisher")}
+    of_cli = {str(module.parent) for module in modules() if home(module) == "cli" for _, name in imports(module) if "edged.publisher" in name}
+    assert found == {"publisher", "cli"}
+    assert of_cli == {"cli/fleet"}
 
 
 @pytest.mark.parametrize("foreign", ONLY_IN)
