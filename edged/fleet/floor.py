@@ -26,7 +26,7 @@ _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Version(msgspec.Struct, frozen=True):
-    """The highest version of a role's metadata that was trusted, under the keys with this fingerprint."""
+    """The highest version of a role's metadata that was trusted, under the keys (for root: from the anchor) with this fingerprint."""
 
     version: _Count = 0
     keys: str = ""

@@ -98,11 +98,11 @@ class Mailbox:
         if not METADATA.fullmatch(name) or payload is None or len(payload) > _LONGEST[role]:
             return self._drop("metadata-too-large" if METADATA.fullmatch(name) else "unasked")
         with self._lock:
-            if self._metadata.pop(name, b"") == payload:
-                self._metadata[name] = payload  # the newest of its role again, and no news
-                return
+            is_news = self._metadata.pop(name, b"") != payload
             if payload:
-                self._metadata[name] = payload
+                self._metadata[name] = payload  # the newest of its role, be it news or not
+            if not is_news:
+                return
             of_role = [each for each in self._metadata if each.partition("/")[0] == role]
             for each in of_role[: max(0, len(of_role) - _MOST[role])]:
                 del self._metadata[each]

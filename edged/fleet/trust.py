@@ -102,7 +102,7 @@ def refresh(folder: Path, root: bytes, fetch: Fetch, now: datetime, floor: Floor
         raise unwritable(folder, error) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # of bytes that tuf did not expect
         raise Untrusted("metadata-malformed", f"metadata cannot be read: {str(error)[:200]}", _REPAIR) from None
-    return trusted, _lift(floor, trusted, folder)
+    return trusted, _lift(floor, trusted, folder, root)
 
 
 def _config() -> UpdaterConfig:
@@ -191,13 +191,22 @@ def _fingerprint(keyids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(keyids)).encode()).hexdigest()[:16]
 
 
-def _lift(floor: Floor, trusted: Trusted, folder: Path) -> Floor:
-    """Hold versions against the floor; give the floor that they lift. Raises Untrusted(`metadata-rollback`)."""
+def _lift(floor: Floor, trusted: Trusted, folder: Path, anchor: bytes) -> Floor:
+    """Hold versions against the floor; give the floor that they lift. Raises Untrusted(`metadata-rollback`).
+
+    The chain of roots is counted from the anchor: where the operator puts another one there, such as that of a fleet which
+    was founded anew, its versions begin anew.
+    """
     from tuf.api.metadata import Metadata, Root
 
     roles = Metadata[Root].from_file(str(folder / "root.json")).signed.roles
     online = _fingerprint([*roles["timestamp"].keyids, *roles["snapshot"].keyids])  # one is rotated: both begin anew
-    keys = {"root": "", "timestamp": online, "snapshot": online, "targets": _fingerprint(roles["targets"].keyids)}
+    keys = {
+        "root": hashlib.sha256(anchor).hexdigest()[:16],
+        "timestamp": online,
+        "snapshot": online,
+        "targets": _fingerprint(roles["targets"].keyids),
+    }
     lifted = dict(floor.roles)
     for role, version in trusted.versions.items():
         seen = floor.roles.get(role, Version())
