@@ -42,7 +42,7 @@ class Mailbox:
     """The fleet's messages to one device.
 
     `dropped` counts by reason; `changed_at` is when the last news came, monotonic ns, 0: none did; `heard` counts how
-    often a publisher spoke just then, news or not.
+    often a publisher spoke just then, news or not, or could have, because a connection came up.
     """
 
     def __init__(self, topics: DeviceTopics, groups: Collection[str], clock: Clock, wake: Callable[[], None]) -> None:

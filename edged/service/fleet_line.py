@@ -18,7 +18,7 @@ from edged.mqtt.receive import Block
 from edged.mqtt.topics import DeviceTopics, FleetTopics
 
 FLEET = "+fleet"  # behind a broker's name: a connection of its own; no configured name has a plus
-LONGEST_WAIT_S = 5.0  # a link that is up for seconds at a time must be met
+LONGEST_WAIT_S = 3.0  # a link that is up for seconds at a time must be met
 
 
 class FleetLine:
@@ -50,6 +50,11 @@ class FleetLine:
                 self.mailbox.put(topic, payload, i in retained)
         if self._link is not None and any(block.mids):
             self._link.ack(block.mids, connection)
+
+    def connected(self) -> None:
+        """Note that a connection stands: who waited for one need not go on waiting."""
+        self.mailbox.heard += 1
+        self.wake()
 
     def ask_again(self) -> bool:
         """Have the broker send again what it retains; False without a connection. Brokers were seen to leave it out after a node died."""

@@ -141,6 +141,7 @@ def _add_fleet_link(parts: Parts, rng: random.Random, line: FleetLine) -> None:
         rng,
         password=_password(broker),
         on_block=line.on_block,
+        on_connected=line.connected,
         keep_session=False,
         longest_wait_s=LONGEST_WAIT_S,
     )
