@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
-from edged.clock import VirtualClock
-from edged.fleet.instructions import OK
+from edged.clock import NS, VirtualClock
+from edged.fleet.instructions import OK, Instructions
+from edged.fleet.pushes import Pushes
+from edged.fleet.repositories import MqttRepository
+from edged.fleet.transfer.budget import Budget
+from edged.fleet.transfer.carriers.base import Errand, Piece
+from edged.fleet.transfer.carriers.folder import FolderCarrier
+from edged.fleet.transfer.transfer import Transfer
 from edged.mqtt.topics import FleetTopics
+from tests.boards import BAD, YOUNG, Releases
+from tests.boards import Board as Machine
 from tests.fleets import Fleet
 from tests.stores import tiny
-from tests.test_instructions import DEVICE, START, Scene
+from tests.test_instructions import DEVICE, GROUP, START, Scene
 from tests.test_trust_attacks import Board, refused
 
 
@@ -56,3 +66,133 @@ def test_a_fleet_that_was_founded_anew_is_followed_when_the_operator_puts_its_ro
     old.put_back(first)
     again.forget_cache()
     assert refused(again.refresh).code == "metadata-rollback"
+
+
+def test_what_other_threads_look_at_is_never_changed_under_them(scene: Scene) -> None:
+    """The main thread goes through documents and faults twice a second; one that came meanwhile must not end the daemon."""
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    scene.publish(DEVICE)
+    scene.look()
+    beliefs = scene.instructions.beliefs
+    documents, faults = iter(beliefs.documents.items()), iter(beliefs.faults.items())
+    scene.fleet.assign(GROUP, {"twice": 1})
+    scene.publish(DEVICE, GROUP)
+    scene.mailbox.put(b"edged/1/plant-a/_grp/hall-1/desired", b"{}", True)
+    scene.look()
+    assert len(beliefs.documents) == 2
+    assert len(beliefs.faults) == 1
+    assert (len(list(documents)), len(list(faults))) == (1, 0)
+
+
+class Slow(FolderCarrier):
+    """A folder on a slow line: a blob comes when so many seconds of a virtual clock have passed."""
+
+    def __init__(self, folder: Path, clock: VirtualClock) -> None:
+        super().__init__(folder)
+        self.clock, self.seconds = clock, 0.0
+        self.begun: list[str] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def bring(self, errand: Errand) -> Generator[Piece | None, None, None]:
+        self.begun.append(errand.sha256)
+        for _ in range(int(self.seconds * 4)):
+            self.clock.advance(NS // 4)
+            self.meanwhile()
+            yield None
+        yield from super().bring(errand)
+
+
+class Orders:
+    """A board with a real store, agent and transfer that takes orders of a fleet whose blobs lie in a folder."""
+
+    def __init__(self, folder: Path, scene: Scene) -> None:
+        self.clock = scene.clock
+        self.board = Machine(folder / "state", Releases(folder / "near"))
+        self.board.clock = self.clock
+        self.board.start()
+        self.line = Slow(scene.fleet.public, self.clock)
+        self._budget = folder / "budget.json"
+        self.begin(scene.instructions)
+
+    def begin(self, instructions: Instructions) -> None:
+        agent, rng = self.board.agent, random.Random(1)
+        transfer = Transfer(
+            [self.line],
+            self.board.store.incoming,
+            Budget(self._budget, 0, self.clock),
+            self.clock,
+            rng,
+            pause=lambda seconds: self.clock.advance(int(seconds * NS)),
+        )
+        ports = self.board.ports
+        self.pushes = Pushes(instructions, agent, self.board.book, ports.wants, ports.inputs, transfer, self.clock, rng)
+        agent.updates.glance = self.pushes.glance
+
+    def turn(self) -> None:
+        """Do what the fleet thread does once."""
+        if self.board.agent.step() and self.pushes.step():
+            self.clock.advance(NS // 2)
+
+    def until(self, there: Callable[[], object], turns: int = 2000) -> None:
+        for _ in range(turns):
+            if there():
+                return
+            self.turn()
+        raise AssertionError([(job.model, job.state, job.moved.why) for job in self.board.agent.updates.jobs()])
+
+    def state(self, model: str = "twice") -> str:
+        update = self.board.book.of(model).update
+        return update.state if update else ""
+
+
+@pytest.fixture
+def orders(tmp_path: Path, scene: Scene) -> Orders:
+    return Orders(tmp_path / "orders", scene)
+
+
+def test_a_line_on_which_small_files_take_long_brings_a_release_all_the_same(scene: Scene, orders: Orders) -> None:
+    """To give up after the same few seconds each time would spend bytes for ever and bring nothing."""
+    scene.fleet.assign(DEVICE, {"twice": 1}, windows=0, seconds=0.0)
+    scene.publish(DEVICE)
+    orders.line.seconds = 12.0
+    orders.until(lambda: orders.state() == "committed")
+    assert len(orders.line.begun) < 12
+
+
+def test_a_release_in_service_that_goes_bad_does_not_wait_until_small_files_came(scene: Scene, orders: Orders) -> None:
+    orders.board.ports.seen["other"] = YOUNG
+    orders.board.install(1, "other")
+    orders.until(lambda: orders.state("other") == "confirm")
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    scene.publish(DEVICE)
+    orders.line.seconds = 4.0
+    orders.line.meanwhile = lambda: orders.board.ports.seen.update(other=BAD)
+    orders.until(lambda: orders.line.begun)
+    began = orders.clock.mono()
+    orders.until(lambda: orders.state("other") == "rolled_back")
+    assert orders.clock.mono() - began < 2 * NS
+
+
+def test_one_release_is_looked_up_at_a_time(scene: Scene, orders: Orders) -> None:
+    """While small files are waited for nothing else is done: not for all orders one after the other."""
+    for model in ("one", "two", "three"):
+        scene.fleet.add(orders.board.releases(1, model))
+    scene.fleet.assign(DEVICE, {"one": 1, "two": 1, "three": 1})
+    scene.publish(DEVICE)
+    orders.line.seconds = 100.0
+    orders.until(lambda: orders.line.begun)
+    assert len(orders.line.begun) == 1
+    orders.until(lambda: len({*orders.line.begun}) == 3)
+
+
+def test_a_board_of_another_name_does_not_wait_for_an_order_to_the_old_one(scene: Scene, orders: Orders) -> None:
+    """It would wait for ever, and nothing in the store would be cleared away while it does."""
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    scene.publish(DEVICE)
+    orders.until(orders.state)
+    orders.board.restart()
+    scene.instructions = scene.begin([MqttRepository(scene.mailbox)])
+    scene.instructions.audiences = ["dev:press-8", *scene.instructions.audiences[1:]]
+    orders.begin(scene.instructions)
+    orders.until(lambda: orders.state() == "rejected", 20)
+    assert orders.board.agent.updates.jobs() == []

@@ -38,7 +38,10 @@ OK, WAITING, EXPIRED, FAILING = "ok", "waiting", "expired", "failing"
 
 @dataclass
 class Beliefs:
-    """What was believed last. `faults` are by audience; a document stays accepted while a newer one is refused."""
+    """What was believed last. `faults` are by audience; a document stays accepted while a newer one is refused.
+
+    Other threads read it: its dictionaries are replaced, never changed.
+    """
 
     trusted: Trusted | None = None
     fault: EdgedError | None = None
@@ -156,9 +159,9 @@ class Instructions:
         """Accept the newest document for an audience, from whichever repository has it."""
         faults = [fault for repository in self._repositories if (fault := self._take_from(repository, audience)) is not None]
         if len(faults) < len(self._repositories) or not faults:  # an old copy beside the new one is no news
-            self.beliefs.faults.pop(audience, None)
+            self.beliefs.faults = {name: fault for name, fault in self.beliefs.faults.items() if name != audience}
         else:
-            self.beliefs.faults[audience] = faults[0]
+            self.beliefs.faults = {**self.beliefs.faults, audience: faults[0]}
 
     def _take_from(self, repository: Repository, audience: str) -> EdgedError | None:
         try:
@@ -176,7 +179,7 @@ class Instructions:
         seen = floor.revs.get(audience, Revision())
         document, revision = accept(envelope, audience, trusted.director, seen, self._now())
         self.floor.put(msgspec.structs.replace(floor, revs={**floor.revs, audience: revision}))
-        self.beliefs.documents[audience] = document
+        self.beliefs.documents = {**self.beliefs.documents, audience: document}
 
     def now(self) -> int:
         """Give effective time in nanoseconds since 1970, see `timekeeping.py`."""

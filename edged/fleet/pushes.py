@@ -30,7 +30,8 @@ from edged.models.book import Book
 from edged.models.entries import Refusal
 
 LOOK_S = 0.5
-LOOK_UP_S = 5.0  # while it waits for small files, nothing else is done for updates
+LOOK_UP_S = 5.0  # while it waits for small files, other updates wait
+MOST_LOOK_UP_DOUBLED = 4  # times, one after each failure: the small files of a release take longer than that on a slow line
 RETRY_FIRST_S, RETRY_MOST_S = 2.0, 600.0
 _WAIT_FOR_PUBLISHER = frozenset({"offline", "no-server", "blob-not-found"})
 _RETRIED = BLOCKING | {"transfer-slow", "piece-damaged", "too-many-updates", "update-under-way", "store-unwritable", "trust-unwritable"}
@@ -52,7 +53,7 @@ class Pursuit:
 
 
 class Pushes:
-    """The pushes of one board. `pursuits` are by model."""
+    """The pushes of one board. `pursuits` are by model; other threads may read what it is: it is replaced, not changed."""
 
     def __init__(
         self,
@@ -85,12 +86,11 @@ class Pushes:
             for pursuit in self.pursuits.values():
                 pursuit.retry_at = 0
         wanted, inputs = self.instructions.wanted, self._inputs()
-        for model in self.pursuits.keys() - wanted.keys():
-            del self.pursuits[model]
-        for each in wanted.values():
-            self._pursue(each, inputs)
+        if not self.pursuits.keys() <= wanted.keys():
+            self.pursuits = {model: pursuit for model, pursuit in self.pursuits.items() if model in wanted}
+        began = any(self._pursue(each, inputs) for each in wanted.values())  # one: then others have their turn
         self._withdraw()
-        return LOOK_S
+        return 0.0 if began else LOOK_S
 
     def glance(self) -> None:
         """Look, while a stage of an update is worked on, whether its order still stands; end it where not. Begins nothing."""
@@ -104,19 +104,23 @@ class Pushes:
         """Say what became of the last order of a model that came to its end."""
         return self.instructions.floor.now.settled.get(model)
 
-    def _pursue(self, wanted: Wanted, inputs: str) -> None:
-        """Bring one order a step further."""
+    def _pursue(self, wanted: Wanted, inputs: str) -> bool:
+        """Bring one order a step further; say whether it was begun, or that was tried, which may have taken its time."""
         input = input_of(wanted.order.sha256, f"{inputs}\n{wanted.salt}")
         basis = f"{input} {self.instructions.listing}"
         pursuit = self.pursuits.get(wanted.model)
         if pursuit is None or pursuit.key != wanted.key:
-            pursuit = self.pursuits[wanted.model] = Pursuit(wanted.key, Backoff(RETRY_FIRST_S, RETRY_MOST_S, self._rng))
+            pursuit = Pursuit(wanted.key, Backoff(RETRY_FIRST_S, RETRY_MOST_S, self._rng))
+            self.pursuits = {**self.pursuits, wanted.model: pursuit}
+        tries = False
         try:
-            if not self._is_over(wanted, input) and self._clock.mono() >= pursuit.retry_at and pursuit.basis != basis:
-                self._begin(wanted, input)
+            tries = not self._is_over(wanted, input) and self._clock.mono() >= pursuit.retry_at and pursuit.basis != basis
+            if tries:
+                self._begin(wanted, input, LOOK_UP_S * 2 ** min(pursuit.backoff.attempts, MOST_LOOK_UP_DOUBLED))
                 pursuit.blocked = pursuit.refused = Refusal()
         except EdgedError as error:
             self._hold(pursuit, basis, error)
+        return tries
 
     def _hold(self, pursuit: Pursuit, basis: str, error: EdgedError) -> None:
         """Note why an order does not go on: it is tried again later, or it is refused for this basis."""
@@ -147,15 +151,15 @@ class Pushes:
             return True
         return False
 
-    def _begin(self, wanted: Wanted, input: str) -> None:
+    def _begin(self, wanted: Wanted, input: str, patience_s: float) -> None:
         """Hand an order to the machine. Raises the EdgedError of what is in its way."""
         if not self._wants(wanted.model):
             text = f"no pipeline of this board runs {wanted.model}"
             raise OperatorError("not-wanted", text, f'nothing, or give a pipeline of this board `model = "{wanted.model}"`')
         listed = self._listed(wanted)
         name = f"{wanted.model} {wanted.order.release}, ordered for {wanted.audience}"
-        end = self._clock.mono() + int(LOOK_UP_S * NS)
-        source = look_up(name, listed, self._transfer, lambda: self._agent.updates.ending or self._clock.mono() > end)
+        end = self._clock.mono() + int(patience_s * NS)
+        source = look_up(name, listed, self._transfer, lambda: self._agent.updates.called() or self._clock.mono() > end)
         if self._agent.push(source, wanted.order.policy, wanted.salt).state == COMMITTED:
             self._settle(wanted, input, None)
 
@@ -189,6 +193,7 @@ class Pushes:
                 self._agent.cancel(job.model)
 
     def _is_withdrawn(self, job: Job) -> bool:
-        """Say whether the document that ordered a push was heard since the start, and does not name its model."""
-        document = self.instructions.beliefs.documents.get(job.moved.source.rpartition(" ")[2])
-        return document is not None and job.model not in document.models
+        """Say whether the document that ordered a push was heard since the start, and does not name its model; or was another board's."""
+        audience = job.moved.source.rpartition(" ")[2]
+        document = self.instructions.beliefs.documents.get(audience)
+        return audience not in self.instructions.audiences or (document is not None and job.model not in document.models)

@@ -70,10 +70,10 @@ class Updates:
             job.close()
         self.book.note(Ended(at=self.clock.wall()))
 
-    @property
-    def ending(self) -> bool:
-        """Say whether `step` is to return soon."""
-        return self._ending
+    def called(self) -> bool:
+        """See to what else the thread does, where it is held up outside of `step`; say whether that has something to do at once."""
+        self.ports.look()
+        return self._ending or self._urgent or bool(self._asked) or self._watching.calls(self._jobs, proven=True)
 
     def interrupt(self) -> None:
         """Let `step` return soon; what it works on goes on at the next start."""
