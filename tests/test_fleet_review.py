@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edged.clock import NS, VirtualClock
+from edged.fleet.aside import Aside
 from edged.fleet.instructions import OK, Instructions
 from edged.fleet.pushes import Pushes
-from edged.fleet.repositories import MqttRepository
+from edged.fleet.repositories import FolderRepository, MqttRepository, Repository
 from edged.fleet.transfer.budget import Budget
-from edged.fleet.transfer.carriers.base import Errand, Piece
+from edged.fleet.transfer.carriers.base import Broken, Errand, Piece
 from edged.fleet.transfer.carriers.folder import FolderCarrier
+from edged.fleet.transfer.carriers.http import HttpCarrier
 from edged.fleet.transfer.transfer import Transfer
 from edged.mqtt.topics import FleetTopics
 from tests.boards import BAD, YOUNG, Releases
@@ -196,3 +202,111 @@ def test_a_board_of_another_name_does_not_wait_for_an_order_to_the_old_one(scene
     orders.begin(scene.instructions)
     orders.until(lambda: orders.state() == "rejected", 20)
     assert orders.board.agent.updates.jobs() == []
+
+
+class Held(FolderRepository):
+    """A repository that answers when it is let: a web server far away, or one that lies about being there."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.answers, self.asked = threading.Semaphore(0), 0
+
+    def _read(self, path: Path, most: int) -> bytes | None:
+        self.asked += 1
+        self.answers.acquire()
+        return super()._read(path, most)
+
+
+def aside(scene: Scene, *before: Repository) -> tuple[Held, threading.Event]:
+    """Begin anew with a repository that is asked aside; give it, and what is set when it has answered."""
+    held, answered = Held(scene.fleet.public), threading.Event()
+    scene.instructions = scene.begin([*before, Aside(held, scene.clock, answered.set)])
+    return held, answered
+
+
+def test_a_repository_that_does_not_answer_holds_up_nobody(scene: Scene) -> None:
+    """The thread that looks also judges releases in service: it must not stand before a web server for a minute."""
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    scene.publish(DEVICE)
+    held, _ = aside(scene, MqttRepository(scene.mailbox))
+    scene.look()
+    assert (scene.instructions.state, scene.wanted()) == (OK, {"twice": (1, DEVICE)})
+    for _ in range(200):
+        scene.look(1.0)
+    assert held.asked == 1, "a thread that hangs is one too many already"
+    assert scene.instructions.beliefs.faults == {}, "another one gives what is wanted"
+    held.answers.release()
+
+
+def test_a_repository_that_never_answers_is_told(scene: Scene) -> None:
+    held, _ = aside(scene)
+    scene.look()
+    assert scene.instructions.beliefs.fault is None
+    for _ in range(100):
+        scene.look(1.0)
+    assert scene.instructions.beliefs.fault is not None
+    assert scene.instructions.beliefs.fault.code == "repository-unreachable"
+    assert held.asked == 1
+    held.answers.release()
+
+
+def test_a_slow_repository_is_followed_answer_by_answer_and_asked_anew_at_the_next_look(scene: Scene) -> None:
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    held, answered = aside(scene)
+
+    def until_wanted(release: int) -> None:
+        for _ in range(40):
+            if scene.wanted() == {"twice": (release, DEVICE)}:
+                return
+            scene.look(0.5)
+            held.answers.release()
+            answered.wait(5)
+            answered.clear()
+        raise AssertionError(scene.instructions.beliefs)
+
+    scene.look()
+    until_wanted(1)
+    scene.fleet.add(tiny(scene.folder / "two", 2))
+    scene.fleet.assign(DEVICE, {"twice": 2})
+    for _ in range(8):  # what is still asked of the first look
+        scene.look(0.5)
+        held.answers.release()
+    scene.look(61)
+    until_wanted(2)
+
+
+@pytest.fixture
+def trickle() -> Iterator[str]:
+    """A web server that gives a byte of its header now and then, for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        over = threading.Event()
+
+        def give(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                while not over.wait(0.01):
+                    connection.sendall(b"a")
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=give, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_slow_retrieval_by_header_bytes_leaves_one_thread_and_not_one_for_each_try(trickle: str) -> None:
+    carrier, clock = HttpCarrier(trickle), VirtualClock(START)
+    for number in range(4):
+        errand = Errand("a" * 64, 1000, clock, partial(next, iter([0]), None), lambda _size, _kept: None, lambda: False)
+        bringing = carrier.bring(errand)
+        if number:
+            with pytest.raises(Broken):
+                next(bringing)
+        else:
+            assert next(bringing) is None
+        bringing.close()
+    assert [thread.name for thread in threading.enumerate()].count("transfer-http") == 1

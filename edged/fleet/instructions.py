@@ -23,13 +23,14 @@ from edged.exchange.desired import Desired, device_audience, group_audience
 from edged.fleet.desired import Wanted, accept, merge, moment
 from edged.fleet.floor import FloorFile, Revision
 from edged.fleet.mailbox import Mailbox
-from edged.fleet.repositories import Repository
+from edged.fleet.repositories import Pending, Repository
 from edged.fleet.timekeeping import Time
 from edged.fleet.trust import Trusted, refresh
 
 SETTLE_NS = NS // 2  # what belongs together comes together: metadata is looked at when so long nothing came
 POLL_NS = 60 * NS  # repositories that do not tell of news
 AGAIN_NS = 3600 * NS  # all others: for what expires
+SOON_NS = NS // 4  # where a repository has still to answer
 FIRST_NS = 3 * NS  # after a start, for what a broker retains
 ASK_FIRST_S, ASK_MOST_S = 2.0, 60.0
 
@@ -128,7 +129,10 @@ class Instructions:
             return
         self._seen_at = mark
         try:
-            self._believe()
+            is_all = self._believe()
+        except Pending:
+            self._again_at = now + SOON_NS
+            return
         except EdgedError as error:
             self.beliefs.fault = error
             self._ask()
@@ -136,10 +140,13 @@ class Instructions:
             return
         self.beliefs.fault = None
         self._backoff.reset()
-        self._again_at = now + self._every_ns
+        self._again_at = now + (self._every_ns if is_all else SOON_NS)
 
-    def _believe(self) -> None:
-        """Refresh trust, then take documents. Raises the first repository's error where none gives metadata."""
+    def _believe(self) -> bool:
+        """Refresh trust, then take documents; say whether all repositories have answered.
+
+        Raises the first repository's error where none gives metadata, and Pending while one of them may.
+        """
         faults: list[EdgedError] = []
         for repository in self._repositories:
             try:
@@ -151,17 +158,20 @@ class Instructions:
             self.beliefs.trusted = trusted
             break
         else:
-            raise next((each for each in faults if isinstance(each, Untrusted)), faults[0])
-        for audience in self.audiences:
-            self._take(audience)
+            raise _gravest(faults)
+        answered = [self._take(audience) for audience in self.audiences]
+        return all(answered)
 
-    def _take(self, audience: str) -> None:
-        """Accept the newest document for an audience, from whichever repository has it."""
+    def _take(self, audience: str) -> bool:
+        """Accept the newest document for an audience, from whichever repository has it; say whether all have answered."""
         faults = [fault for repository in self._repositories if (fault := self._take_from(repository, audience)) is not None]
+        if any(isinstance(fault, Pending) for fault in faults):
+            return False
         if len(faults) < len(self._repositories) or not faults:  # an old copy beside the new one is no news
             self.beliefs.faults = {name: fault for name, fault in self.beliefs.faults.items() if name != audience}
         else:
             self.beliefs.faults = {**self.beliefs.faults, audience: faults[0]}
+        return True
 
     def _take_from(self, repository: Repository, audience: str) -> EdgedError | None:
         try:
@@ -187,3 +197,8 @@ class Instructions:
 
     def _now(self) -> datetime:
         return moment(self.now())
+
+
+def _gravest(faults: Sequence[EdgedError]) -> EdgedError:
+    """Give of several repositories' errors the one that says most; none does while one has still to answer."""
+    return next((fault for kind in (Pending, Untrusted) for fault in faults if isinstance(fault, kind)), faults[0])

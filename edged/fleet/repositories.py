@@ -26,6 +26,13 @@ _WHOLE_S = 30.0
 _CHUNK = 64 << 10
 
 
+class Pending(PeerError):
+    """A repository has still to answer: it is no fault, and nothing is known yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("repository-asked", f"{name} is asked, and has not answered yet", "nothing is to be done")
+
+
 class Repository(Protocol):
     """One place to look. `pushes` says that news come by themselves; others are asked now and then."""
 
@@ -85,11 +92,11 @@ class FolderRepository:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _unreachable(f"{self._folder / path} cannot be read: {error.strerror or error}") from None
+            raise unreachable(f"{self._folder / path} cannot be read: {error.strerror or error}") from None
 
 
 class HttpRepository:
-    """A web server that serves `public/`."""
+    """A web server that serves `public/`. An answer may take its time, also for ever: ask it aside, see `aside.py`."""
 
     pushes = False
 
@@ -114,11 +121,11 @@ class HttpRepository:
                 with closing(answer):
                     data = _read_within(answer, most, url)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise _unreachable(f"{url} cannot be read: {error}") from None
+            raise unreachable(f"{url} cannot be read: {error}") from None
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise _unreachable(f"{url} answers with HTTP status {answer.status}")
+            raise unreachable(f"{url} answers with HTTP status {answer.status}")
         return data
 
 
@@ -128,7 +135,7 @@ def _read_within(answer: BaseHTTPResponse, most: int, url: str) -> bytes:
     while len(data) <= most and (part := answer.read1(_CHUNK, decode_content=False)):
         data += part
         if time.monotonic() > end:
-            raise _unreachable(f"{url} comes too slowly")
+            raise unreachable(f"{url} comes too slowly")
     return bytes(data[: most + 1])
 
 
@@ -138,5 +145,6 @@ def _desired_path(audience: str) -> Path:
     return Path("desired", {"dev": "dev", "group": "grp"}[kind], f"{name}.json")
 
 
-def _unreachable(text: str) -> PeerError:
+def unreachable(text: str) -> PeerError:
+    """Say that a repository does not give what it may have."""
     return PeerError("repository-unreachable", text, "it is tried again; check `repositories` in `[fleet]`, and the way there")

@@ -12,6 +12,7 @@ from edged.config.load import Loaded
 from edged.errors import OperatorError
 from edged.exchange.targets import MAX_ROOT_BYTES
 from edged.fleet.agent import Agent
+from edged.fleet.aside import Aside
 from edged.fleet.floor import FloorFile
 from edged.fleet.instructions import Instructions
 from edged.fleet.ports import Ports
@@ -55,7 +56,7 @@ def pushes_of(
         folder / "metadata",
         FloorFile(folder),
         line.mailbox,
-        [_repository(each, line) for each in options.repositories],
+        [_repository(each, line, clock) for each in options.repositories],
         Time(clock, read_unsynced),
         clock,
         rng,
@@ -77,10 +78,10 @@ def _root(path: Path) -> bytes:
     return data
 
 
-def _repository(place: str, line: FleetLine) -> Repository:
+def _repository(place: str, line: FleetLine, clock: Clock) -> Repository:
     if place == MQTT:
         return MqttRepository(line.mailbox)
-    return HttpRepository(place) if "://" in place else FolderRepository(Path(place))
+    return Aside(HttpRepository(place), clock, lambda: line.wake()) if "://" in place else FolderRepository(Path(place))
 
 
 def _carrier(place: str, line: FleetLine) -> Carrier:

@@ -8,7 +8,7 @@ from queue import Empty
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from edged.fleet.transfer.carriers.base import TICK_S, Errand, Piece
+from edged.fleet.transfer.carriers.base import TICK_S, Broken, Errand, Piece
 from edged.fleet.transfer.carriers.ranges import Range
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class HttpCarrier:
         url = urlsplit(base_url)
         self.name = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"  # without a password that may stand there
         self._base = base_url.rstrip("/")
+        self._left: Range | None = None  # the last request; one that was given up may still hang at its server
 
     def connected(self) -> bool:
         """Say yes: whether it is so is seen by asking."""
@@ -41,6 +42,11 @@ class HttpCarrier:
                 following = errand.next_piece()  # one that was bad is wanted again
 
     def _bring(self, errand: Errand, asked: Range, left: int) -> Generator[Piece | None, None, None]:
+        if self._left is not None:
+            self._left.join(TICK_S)
+            if self._left.is_alive():  # a thread and a connection for each that hangs would be too many in the end
+                raise Broken(f"{self.name} does not come to an end with an earlier answer")
+        self._left = asked
         asked.start()
         try:
             while left:
