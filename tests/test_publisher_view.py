@@ -97,6 +97,34 @@ def test_a_release_is_done_when_every_device_that_reports_the_model_has_committe
     assert view.verdict("har", 3) == (["a"], ["b"], [])
 
 
+def test_a_device_that_is_lost_has_not_come_to_an_end_whatever_it_said_last() -> None:
+    view = View()
+    take(view, "a", "reported", reported(2, 2, 2, verified=True))
+    take(view, "a", "status", {"state": "lost", "session": 9, "time": ""})
+    assert view.verdict("har", 2) == ([], [], ["a"])
+    take(view, "a", "status", {"state": "online", "session": 10, "time": ""})
+    assert view.verdict("har", 2) == (["a"], [], [])
+
+
+def test_what_failed_before_is_not_shown_where_what_is_wanted_now_serves() -> None:
+    view = View()
+    failed = update(4, "rolled_back", code="crash-loop", text="the daemon ended 2 times")
+    take(view, "a", "evt/update", {"model": "har", "release": 4, "state": "rolled_back", "code": "crash-loop", "text": "it ended"})
+    take(view, "a", "reported", reported(2, 2, 4, update=failed))
+    assert "crash-loop" in one(view).error
+    take(view, "a", "reported", {**reported(2, 2, 2, verified=True, update=failed), "seq": 2})
+    assert (one(view).stage, one(view).error) == ("", "")
+
+
+def test_a_board_that_waits_for_its_first_metadata_shows_no_error() -> None:
+    view = View()
+    trust = {"state": "waiting", "code": "metadata-missing", "text": "nothing came yet"}
+    take(view, "a", "reported", {**reported(), "trust": trust})
+    assert one(view).error == ""
+    take(view, "a", "reported", {**reported(), "trust": {**trust, "state": "failing"}, "seq": 2})
+    assert "metadata-missing" in one(view).error
+
+
 def test_a_device_whose_status_is_cleared_is_gone() -> None:
     view = View()
     take(view, "a", "status", {"state": "offline", "session": 1, "time": ""})

@@ -91,6 +91,7 @@ def _check_number(candidate: Candidate, held: Held, stored: bool) -> None:
     if release > held.highest or (again and not stored):
         return
     if not stored:
-        text = f"{name} {release} does not rise: this board has had release {held.highest}, or {release} with other content"
+        had = f"{release} with another content" if release == held.highest else f"{held.highest}"
+        text = f"{name} {release} is not newer than what this board has had: {had}; release numbers only rise"
         raise PublisherError("release-not-rising", text, f"give it a release number above {held.highest}, and pack it again")
     raise OperatorError("release-stored", f"{name} {release} is in the store already", f"`edged models activate {name} {release}`")

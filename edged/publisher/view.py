@@ -77,7 +77,10 @@ class View:
             yield from rows_of(self.devices[name])
 
     def verdict(self, model: str, release: int) -> tuple[list[str], list[str], list[str]]:
-        """Say which devices that report a model have committed a release, which failed it, and which have still to end."""
+        """Say which devices that report a model have committed a release, which failed it, and which have still to end.
+
+        What a lost one said last may be over: it may have been lost by the very release.
+        """
         done: list[str] = []
         failed: list[str] = []
         open_: list[str] = []
@@ -85,7 +88,10 @@ class View:
             found = self.devices[name].reported.models.get(model)
             if found is None:
                 continue
-            (done if _is_committed(found, release) else failed if _has_failed(found, release) else open_).append(name)
+            if self.devices[name].state == LOST:
+                open_.append(name)
+            else:
+                (done if _is_committed(found, release) else failed if _has_failed(found, release) else open_).append(name)
         return done, failed, open_
 
 
@@ -102,8 +108,10 @@ def _row(device: Device, board: str, name: str, model: Model) -> Row:
     running, update = model.running, model.update
     runs = "" if running is None else f"{running.release}{f' {running.variant}' if running.variant else ''}"
     refused = _error(model.refused.text, model.refused.code) if model.refused else ""
+    if update is not None and model.verified and model.wanted not in (None, update.release):
+        update = None  # of an earlier order; what is wanted now serves
     failed = _error(update.text, update.code) if update and not update.blocked_by else ""
-    error = refused or failed or device.last_error.get(name, "") or _trust_error(device.reported)
+    error = refused or failed or ("" if model.verified else device.last_error.get(name, "")) or _trust_error(device.reported)
     stage = "" if update is None else f"{update.release} {update.state}"
     return Row(
         device.name, device.state, board, name, runs, "" if model.wanted is None else str(model.wanted), stage, _progress(model), error
@@ -121,7 +129,7 @@ def _progress(model: Model) -> str:
 
 def _trust_error(reported: Reported) -> str:
     trust = reported.trust
-    return _error(trust.text, trust.code) if trust else ""
+    return _error(trust.text, trust.code) if trust and trust.state != "waiting" else ""  # before the first metadata came
 
 
 def _error(text: str, code: str) -> str:

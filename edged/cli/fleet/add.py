@@ -10,7 +10,10 @@ from edged.cli.fleet.options import dir_argument, echo_json, keys_option, open_r
 from edged.cli.settings import json_option
 
 if TYPE_CHECKING:
+    from edged.cli.progress import Progress
     from edged.publisher.intake import Added
+
+_WORTH_TELLING = 16 << 20  # bytes; less is there in a moment
 
 EPILOG = """\b
 Examples:
@@ -45,7 +48,7 @@ def command(folder: str, releases: tuple[str, ...], keys: tuple[str, ...], as_js
             for each in releases:
                 sources.append(source_of(Path(each)))
                 open_.callback(sources[-1].close)
-            added = add(repository, sources, lambda done, total: progress.show(_how_far(done, total)), lambda: False)
+            added = add(repository, sources, lambda done, total: _show(progress, done, total), lambda: False)
     finally:
         progress.end()
     if as_json:
@@ -56,8 +59,9 @@ def command(folder: str, releases: tuple[str, ...], keys: tuple[str, ...], as_js
         )
 
 
-def _how_far(done: int, total: int) -> str:
-    return f"{done >> 20:,} of {total >> 20:,} MiB, {done / total if total else 1:.0%}"
+def _show(progress: Progress, done: int, total: int) -> None:
+    if total >= _WORTH_TELLING:
+        progress.show(f"{done >> 20:,} of {total >> 20:,} MiB, {done / total:.0%}")
 
 
 def _line(added: Added) -> str:

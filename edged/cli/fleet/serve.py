@@ -127,7 +127,7 @@ def line(before: Now, now: Now) -> str:
 
     rate = (now.sent - before.sent) / max(1e-3, now.at - before.at) / 1e6
     parts = [
-        f"{count(now.devices)} boards wait",
+        f"{count(now.devices)} boards ask for bytes",
         f"{amount(rate)} MB/s",
         f"{amount(now.sent / 1e6)} MB sent",
         f"{count(now.letters)} messages published",

@@ -26,8 +26,9 @@ Examples:
   edged fleet watch --broker mqtt://localhost --fleet plant-a --json | jq -c 'select(.topic == "reported")'
 
 On a terminal a live table; q or Ctrl-C ends it. Elsewhere a line for each change. With --json an object for each
-message: device, topic, retained, payload. --until ends with 0 when every device that reports the model
-has committed that release, with 1 when one refused it or went back, or when --seconds are over."""
+message: device, topic, retained, payload. --until ends when every device that reports the model has come to
+an end with that release: with 0 when all have committed it, with 1 when one refused it or went back, or
+when --seconds are over."""
 
 Until = tuple[str, int]
 
@@ -35,7 +36,7 @@ Until = tuple[str, int]
 @click.command("watch", epilog=EPILOG)
 @broker_options
 @click.option("--fleet", metavar="NAME", required=True, help="Name of the fleet.")
-@click.option("--until", "until", metavar="MODEL=RELEASE", help="End when every device has committed this release, or one failed.")
+@click.option("--until", "until", metavar="MODEL=RELEASE", help="End when every device has committed this release, or refused it.")
 @click.option("--seconds", metavar="N", type=click.FloatRange(0.1), help="End after so long.")
 @json_option
 def command(
@@ -128,11 +129,13 @@ def _turns(
 
 def _is_over(view: View, until: Until) -> bool:
     done, failed, open_ = view.verdict(*until)
+    if open_:
+        return False
     if failed:
         text = f"{until[0]} {until[1]} failed on {', '.join(failed)}"
         why = [row.error for name in failed for row in _rows(view, name) if row.model == until[0] and row.error]
         raise PeerError("update-failed", f"{text}: {why[0]}" if why else text, "`edged why` and `edged models list` on the board say more")
-    return bool(done) and not open_
+    return bool(done)
 
 
 def _not_yet(view: View, until: Until) -> PeerError:
