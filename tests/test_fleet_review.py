@@ -23,6 +23,7 @@ from edged.fleet.transfer.carriers.folder import FolderCarrier
 from edged.fleet.transfer.carriers.http import HttpCarrier
 from edged.fleet.transfer.transfer import Transfer
 from edged.mqtt.topics import FleetTopics
+from edged.publisher.births import BURST, RATE, Births
 from tests.boards import BAD, YOUNG, Releases
 from tests.boards import Board as Machine
 from tests.fleets import Fleet
@@ -310,3 +311,46 @@ def test_slow_retrieval_by_header_bytes_leaves_one_thread_and_not_one_for_each_t
             assert next(bringing) is None
         bringing.close()
     assert [thread.name for thread in threading.enumerate()].count("transfer-http") == 1
+
+
+def answers(births: Births, clock: VirtualClock, devices: list[str], size: int, hours: float = 24.0) -> int:
+    """Let devices come every five seconds; count the answers, each of so many bytes to all boards of the fleet."""
+    count = 0
+    for _ in range(int(hours * 720)):
+        for device in devices:
+            births.take(device)
+        if births.due:
+            births.answered(size, 5 * NS)
+            count += 1
+        clock.advance(5 * NS)
+    return count
+
+
+def test_a_board_that_comes_again_and_again_does_not_spend_the_data_of_all_others() -> None:
+    """One board with its own credentials, or with a bad line, had the whole metadata sent to every board each five seconds."""
+    clock = VirtualClock(START)
+    assert answers(Births(clock), clock, ["press-7"], 20_000) <= 160
+
+
+def test_many_boards_that_come_again_and_again_spend_no_more_than_the_rate() -> None:
+    clock = VirtualClock(START)
+    births = Births(clock)
+    sent = 0
+    for number in range(17_280):
+        births.take(f"press-{number % 1000}")
+        if births.due:
+            births.answered(500_000, 5 * NS)
+            sent += 500_000
+        clock.advance(5 * NS)
+    assert sent <= BURST + 500_000 + 86_400 * RATE
+
+
+def test_a_board_that_comes_now_and_then_is_answered_at_once() -> None:
+    clock = VirtualClock(START)
+    births = Births(clock)
+    for number in range(100):
+        births.take("press-7")
+        births.take(f"press-{number + 8}")
+        assert births.due
+        assert births.answered(20_000, 5 * NS) == {"press-7", f"press-{number + 8}"}
+        clock.advance(1300 * NS)

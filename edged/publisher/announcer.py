@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from edged.clock import NS, Clock
 from edged.errors import EdgedError, OperatorError
 from edged.exchange.desired import device_audience
 from edged.publisher import letters
+from edged.publisher.births import Births
 from edged.publisher.letters import Letter
 from edged.publisher.post import Post
 from edged.publisher.publishing import trust
@@ -29,7 +29,6 @@ RENEW_SHARE = 1 / 3
 RENEW_EVERY_NS = 60 * NS
 LOOK_S = 0.5
 ANSWER_S = 60.0  # on a slow line the bytes of models are before it
-_MOST_BIRTHS = 20_000
 
 Seen = tuple[tuple[str, int, int, int], ...]
 
@@ -69,7 +68,7 @@ class Announcer:
         self._retry_at = 0
         self._wake = threading.Event()
         self._connected = threading.Event()
-        self._births: deque[str] = deque()
+        self._births = Births(clock)
         self._sent: dict[str, bytes] = {}  # by topic: what the broker was given on this connection
         self._seen: Seen = ()
         self._renew_at = 0
@@ -84,9 +83,8 @@ class Announcer:
 
     def born(self, device: str) -> None:
         """Note that a device said who it is."""
-        if len(self._births) < _MOST_BIRTHS:
-            self._births.append(device)
-            self._wake.set()
+        self._births.take(device)
+        self._wake.set()
 
     # -- the announcer's thread -------------------------------------------------------------
 
@@ -143,12 +141,16 @@ class Announcer:
 
     def _answer_births(self) -> None:
         """Send what boards that came need: metadata, the orders of groups, and those to each of them."""
-        if not self._births or self._clock.mono() - self._trust_at < AGAIN_NS:
+        if self._clock.mono() - self._trust_at < AGAIN_NS or not self._births.due:
             return
+        before = self.told.size
         self._tell(trust(self._repository, self._shelf))
-        born = {device_audience(self._births.popleft()) for _ in range(len(self._births))}
         for audience in self._repository.layout.audiences():
-            if audience in born or audience.startswith("group:"):
+            if audience.startswith("group:"):
+                self._tell_orders(audience)
+        born = {device_audience(each) for each in self._births.answered(self.told.size - before, AGAIN_NS)}
+        for audience in self._repository.layout.audiences():
+            if audience in born:
                 self._tell_orders(audience)
         self.told.births += len(born)
 
