@@ -9,12 +9,15 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from edged.clock import NS, VirtualClock
+from edged.errors import BoardError, EdgedError, PeerError
 from edged.fleet.aside import Aside
-from edged.fleet.instructions import OK, Instructions
+from edged.fleet.instructions import EXPIRED, OK, Instructions
 from edged.fleet.pushes import Pushes
 from edged.fleet.repositories import FolderRepository, MqttRepository, Repository
 from edged.fleet.transfer.budget import Budget
@@ -22,14 +25,26 @@ from edged.fleet.transfer.carriers.base import Broken, Errand, Piece
 from edged.fleet.transfer.carriers.folder import FolderCarrier
 from edged.fleet.transfer.carriers.http import HttpCarrier
 from edged.fleet.transfer.transfer import Transfer
-from edged.mqtt.topics import FleetTopics
+from edged.mqtt.topics import DeviceTopics, FleetTopics
 from edged.publisher.births import BURST, RATE, Births
+from edged.service.health import Conditions
+from edged.service.judge import Judge
+from edged.service.reported import Reporter
 from tests.boards import BAD, YOUNG, Releases
 from tests.boards import Board as Machine
-from tests.fleets import Fleet
+from tests.broker import Mosquitto
+from tests.fleets import Fleet, days
+from tests.peer import Peer
+from tests.rollouts import update_in
+from tests.sites import MIB, QUICK, Site, large, until_fetched
 from tests.stores import tiny
 from tests.test_instructions import DEVICE, GROUP, START, Scene
 from tests.test_trust_attacks import Board, refused
+
+if TYPE_CHECKING:
+    from tests.fixtures import MakeDaemon
+
+pytest_plugins = ["tests.fixtures"]
 
 
 @pytest.fixture
@@ -354,3 +369,70 @@ def test_a_board_that_comes_now_and_then_is_answered_at_once() -> None:
         assert births.due
         assert births.answered(20_000, 5 * NS) == {"press-7", f"press-{number + 8}"}
         clock.advance(1300 * NS)
+
+
+def judged(fault: EdgedError) -> dict[str, str]:
+    """Give the conditions of a board whose instructions stand so, with what to do about each."""
+    now = VirtualClock(START)
+    beliefs = SimpleNamespace(fault=fault, faults={})
+    pushes = SimpleNamespace(instructions=SimpleNamespace(beliefs=beliefs, clock_state="synced", now=now.wall), pursuits={})
+    updates = SimpleNamespace(pushes=pushes, pushes_fault=None, fault=None, bug=None, bad_lines=0, stale={}, stuck="", fleet_dropped={})
+    parts = SimpleNamespace(lanes=[], links={}, clock=now, topics=None, delivery=None, selection=None, around=None)
+    conditions = Conditions(now)
+    Judge(parts, conditions, updates).look()  # type: ignore[arg-type]
+    return {each.code: each.hint for each in conditions.list()}
+
+
+def test_a_time_server_that_was_wrong_once_ends_nothing(scene: Scene) -> None:
+    """The floor is lifted only to a time at which the metadata held; so the renewal of that outlives it."""
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    scene.publish(DEVICE)
+    scene.look()
+    scene.clock.set_wall(START + days(7000))
+    scene.instructions.refresh_now()
+    scene.look()
+    assert (scene.instructions.state, scene.wanted()) == (EXPIRED, {})
+    scene.clock.set_wall(START)
+    scene.instructions.refresh_now()
+    scene.look()
+    assert (scene.instructions.state, scene.wanted()) == (OK, {"twice": (1, DEVICE)})
+
+
+def test_a_disk_that_keeps_nothing_of_the_fleet_is_told() -> None:
+    assert judged(BoardError("trust-unwritable", "no space", "make room")) == {"fleet-not-trusted": "make room"}
+    assert judged(PeerError("metadata-missing", "not yet", "wait")) == {}
+
+
+def test_who_asks_for_a_report_while_one_is_made_gets_another() -> None:
+    """The one that is made may go to the broker that is left just now."""
+    reporter = Reporter(DeviceTopics("plant-a", "press-7"), VirtualClock(START))
+    content: dict[str, object] = {"models": {}}
+
+    def make() -> dict[str, object]:
+        reporter.again()
+        return content
+
+    assert reporter.look(make, 1) is not None
+    assert reporter.look(lambda: content, 2) is not None
+    assert reporter.look(lambda: content, 2) is None
+
+
+@pytest.fixture
+def site(tmp_path: Path, broker: Mosquitto, make_daemon: MakeDaemon) -> Iterator[Site]:
+    made = Site(tmp_path, make_daemon, broker.port)
+    yield made
+    made.close()
+
+
+def test_a_command_is_answered_while_a_model_comes(site: Site) -> None:
+    """That may take days; a command that waits for its end has expired by then."""
+    site.fleet.add(large(site.folder, 1, 12))
+    site.fleet.assign(DEVICE, {"har": 1}, **QUICK)
+    site.server.start()
+    site.link.set(rate=MIB)
+    board = site.board().start()
+    with Peer(site.port, board.topic("res/+/+")) as peer:
+        until_fetched(board, 1, MIB)
+        peer.publish(board.topic("cmd/rebirth/now"), b'{"expires":"2999-01-01T00:00:00Z"}')
+        peer.wait(board.topic("res/rebirth/now"))
+        assert update_in(board.status())["state"] == "fetch"

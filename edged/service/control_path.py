@@ -99,9 +99,15 @@ class ControlPath:
             return
         self.pushes = pushes
         self._line.wake = agent.updates.changed.set
-        agent.updates.glance = pushes.glance
+        agent.updates.glance = self._glance
         ops = {"refresh": pushes.instructions.refresh_now, "rebirth": self._voice.rebirth}
         self.commands = FleetCommands(self._voice.topics, self._line.mailbox, pushes.instructions.now, self._voice.publish, ops)
+
+    def _glance(self) -> None:
+        """Look at what came from the fleet while a stage is worked on, which may take days."""
+        if self.pushes is not None and self.commands is not None:
+            self.commands.work()
+            self.pushes.glance()
 
     def _ask(self) -> None:
         """Have the broker and publishers say again what they said: publishers answer a birth."""

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -103,13 +104,17 @@ class Reporter:
         self._said_at = 0
         self._next_look = 0
         self._seq = 0
+        self._again = threading.Event()
 
     def again(self) -> None:
         """Say it at the next look, whatever was said: another connection, or somebody asks. From any thread."""
-        self._last = None
+        self._again.set()
 
     def look(self, make: Callable[[], dict[str, Any]], session: int) -> Message | None:
         """Give the message, where there is news and it is time; `make` gives the content, and is called once a second at most."""
+        if self._again.is_set():
+            self._again.clear()  # before it is made: who asks meanwhile asks for more
+            self._last = None
         now, last = self._clock.mono(), self._last
         if last is not None and now < self._next_look:
             return None
