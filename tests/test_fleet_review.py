@@ -24,6 +24,7 @@ from edged.fleet.transfer.budget import Budget
 from edged.fleet.transfer.carriers.base import Broken, Errand, Piece
 from edged.fleet.transfer.carriers.folder import FolderCarrier
 from edged.fleet.transfer.carriers.http import HttpCarrier
+from edged.fleet.transfer.carriers.mqtt import MqttCarrier
 from edged.fleet.transfer.transfer import Transfer
 from edged.mqtt.topics import DeviceTopics, FleetTopics
 from edged.publisher.births import BURST, RATE, Births
@@ -36,7 +37,7 @@ from tests.broker import Mosquitto
 from tests.fleets import Fleet, days
 from tests.peer import Peer
 from tests.rollouts import update_in
-from tests.sites import MIB, QUICK, Site, large, until_fetched
+from tests.sites import MIB, QUICK, Site, large, until_fetched, until_update
 from tests.stores import tiny
 from tests.test_instructions import DEVICE, GROUP, START, Scene
 from tests.test_trust_attacks import Board, refused
@@ -436,3 +437,32 @@ def test_a_command_is_answered_while_a_model_comes(site: Site) -> None:
         peer.publish(board.topic("cmd/rebirth/now"), b'{"expires":"2999-01-01T00:00:00Z"}')
         peer.wait(board.topic("res/rebirth/now"))
         assert update_in(board.status())["state"] == "fetch"
+
+
+def test_a_board_that_has_left_its_fleet_does_not_wait_for_its_orders(site: Site) -> None:
+    """While it would, nothing in its store is cleared away."""
+    site.fleet.add(large(site.folder, 1, 12))
+    site.fleet.assign(DEVICE, {"har": 1}, **QUICK)
+    site.server.start()
+    site.link.set(rate=MIB)
+    board = site.board().start()
+    until_fetched(board, 1, MIB)
+    board.stop()
+    board.file.write_text(board.file.read_text().partition("[fleet]")[0])
+    board.start()
+    assert until_update(board, 1, "rejected")["code"] == "cancelled"
+
+
+def test_bytes_that_are_no_fragment_are_counted_as_received() -> None:
+    """Whoever may write there spends the board's data with them as well."""
+    carrier = MqttCarrier(DeviceTopics("plant-a", "press-7"), lambda _message: None, lambda: True, random.Random(1))
+    came: list[int] = []
+    errand = Errand(
+        "a" * 64, 1000, VirtualClock(START), partial(next, iter([0]), None), lambda size, _kept: came.append(size), lambda: False
+    )
+    bringing = carrier.bring(errand)
+    next(bringing)
+    carrier.received(bytes(1_000_000))
+    next(bringing)
+    assert sum(came) == 1_000_000
+    assert carrier.dropped == {"malformed": 1}

@@ -20,7 +20,7 @@ from edged.fleet.machine import CONFIRM
 from edged.fleet.pushes import Pushes
 from edged.models.book import Book, read_ledger
 from edged.models.claim import Claim
-from edged.models.entries import Entry, Held, Moved
+from edged.models.entries import Entry, Held, Moved, Refusal
 from edged.models.store import Store
 from edged.select.adapt import LOOK_S
 from edged.select.terms import Option
@@ -89,6 +89,8 @@ class ControlPath:
         self.agent = agent
         if self._loaded.config.fleet.root:
             self._take_orders(agent, self._book)
+        else:
+            _end_pushes(agent)
 
     def _take_orders(self, agent: Agent, book: Book) -> None:
         """Listen to the fleet; where that cannot be, the rest goes on."""
@@ -250,3 +252,11 @@ class ControlPath:
             self._adapting_bug = BugError.of("adapting-bug", error)
         else:
             self._adapting_bug = None if looked else self._adapting_bug
+
+
+def _end_pushes(agent: Agent) -> None:
+    """End what a fleet had ordered to which this board does not belong any more: it would wait for its order for ever."""
+    why = Refusal(family="operator", code="cancelled", text="this board has no fleet any more", hint="nothing is to be done")
+    for job in agent.updates.jobs():
+        if job.candidate is None:
+            agent.updates.stop_update(job.model, why)

@@ -32,6 +32,11 @@ class Inbox:
             self._changed.notify()
         return ""
 
+    def waste(self, size: int) -> None:
+        """Count bytes that are no fragment; in the link's thread."""
+        with self._changed:
+            self._wasted += size
+
     @property
     def is_empty(self) -> bool:
         """Say whether nothing waits."""

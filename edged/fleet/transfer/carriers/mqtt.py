@@ -36,12 +36,14 @@ class MqttCarrier:
 
     def received(self, payload: bytes) -> None:
         """Take a message, in the link's thread; it is put aside, no more."""
+        inbox = self._inbox
         try:
             fragment = parse_fragment(payload)
         except ValueError:
+            if inbox is not None:
+                inbox.waste(len(payload))
             self._drop("malformed")
             return
-        inbox = self._inbox
         reason = inbox.put(fragment) if inbox is not None else "unasked"
         if reason:
             self._drop(reason)
