@@ -18,6 +18,7 @@ from edged.clock import NS, VirtualClock
 from edged.errors import BoardError, EdgedError, PeerError
 from edged.fleet.aside import Aside
 from edged.fleet.instructions import EXPIRED, OK, Instructions
+from edged.fleet.mailbox import Mailbox
 from edged.fleet.pushes import Pushes
 from edged.fleet.repositories import FolderRepository, MqttRepository, Repository
 from edged.fleet.transfer.budget import Budget
@@ -466,3 +467,40 @@ def test_bytes_that_are_no_fragment_are_counted_as_received() -> None:
     next(bringing)
     assert sum(came) == 1_000_000
     assert carrier.dropped == {"malformed": 1}
+
+
+def test_a_broker_that_holds_a_boards_own_orders_back_does_not_choose_those_of_its_group(scene: Scene) -> None:
+    """Both are signed and hold; which of them counts is not the broker's to say, not even after a restart."""
+    scene.fleet.add(tiny(scene.folder / "two", 2))
+    scene.fleet.assign(DEVICE, {"twice": 1}, days=30)
+    scene.fleet.assign(GROUP, {"twice": 2}, days=90)
+    scene.publish(DEVICE, GROUP)
+    scene.look()
+    assert scene.wanted() == {"twice": (1, DEVICE)}
+
+    scene.mailbox = Mailbox(DeviceTopics("plant-a", "press-7"), scene.groups, scene.clock, lambda: None)
+    scene.instructions = scene.begin([MqttRepository(scene.mailbox)])
+    scene.publish(GROUP)
+    before = scene.asked
+    for _ in range(5):
+        scene.look(61)
+    assert scene.wanted() == {}
+    assert scene.instructions.beliefs.faults[DEVICE].code == "desired-missing"
+    assert scene.asked >= before + 5
+    scene.publish(DEVICE, GROUP)
+    scene.look()
+    assert (scene.wanted(), scene.instructions.beliefs.faults) == ({"twice": (1, DEVICE)}, {})
+
+
+def test_orders_that_would_have_expired_by_now_are_not_waited_for(scene: Scene) -> None:
+    scene.fleet.assign(DEVICE, {"twice": 1}, days=3)
+    scene.fleet.assign(GROUP, {"twice": 1}, days=20)
+    scene.publish(DEVICE, GROUP)
+    scene.look()
+    scene.mailbox = Mailbox(DeviceTopics("plant-a", "press-7"), scene.groups, scene.clock, lambda: None)
+    scene.instructions = scene.begin([MqttRepository(scene.mailbox)])
+    scene.publish(GROUP)
+    scene.look()
+    assert scene.wanted() == {}
+    scene.look(4 * 86_400)
+    assert scene.wanted() == {"twice": (1, GROUP)}

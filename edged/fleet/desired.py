@@ -52,15 +52,15 @@ def accept(envelope: bytes, audience: str, director: Director, seen: Revision, n
     if desired.audience != audience:
         text = f"a document for {desired.audience} lies where those for {audience} belong"
         raise Untrusted("desired-for-another", text, "somebody plays documents of other boards: look at who may write there")
-    revision = Revision(desired.rev, hashlib.sha256(payload).hexdigest(), director.fingerprint)
-    if seen.keys == revision.keys and (desired.rev < seen.rev or (desired.rev == seen.rev and revision != seen)):
+    sha256 = hashlib.sha256(payload).hexdigest()
+    if seen.keys == director.fingerprint and (desired.rev < seen.rev or (desired.rev == seen.rev and sha256 != seen.sha256)):
         other = ", of other content," if desired.rev == seen.rev else ""
         text = f"the document for {audience} is revision {desired.rev}{other} and this board has seen {seen.rev}"
         raise Untrusted("desired-rollback", text, _AGAIN)
     if desired.expires <= now:
         text = f"the document for {audience}, revision {desired.rev}, expired on {desired.expires:%Y-%m-%d %H:%M} UTC"
         raise Untrusted("desired-expired", text, f"is this board's clock right? if it is, {_AGAIN}")
-    return desired, revision
+    return desired, Revision(desired.rev, sha256, director.fingerprint, int(desired.expires.timestamp()))
 
 
 def _verified(envelope: bytes, director: Director) -> bytes:

@@ -33,11 +33,15 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Revision(msgspec.Struct, frozen=True):
-    """The highest revision accepted for an audience, the SHA-256 of its payload, and the fingerprint of the director's keys."""
+    """The highest revision accepted for an audience, the SHA-256 of its payload, the fingerprint of the director's keys, and its end.
+
+    `expires` is in seconds since 1970.
+    """
 
     rev: _Count = 0
     sha256: str = ""
     keys: str = ""
+    expires: _Count = 0
 
 
 class Settled(msgspec.Struct, frozen=True):

@@ -12,13 +12,14 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
 
 from edged.backoff import Backoff
 from edged.clock import NS, Clock
-from edged.errors import EdgedError, Untrusted
+from edged.errors import EdgedError, PeerError, Untrusted
 from edged.exchange.desired import Desired, device_audience, group_audience
 from edged.fleet.desired import Wanted, accept, merge, moment
 from edged.fleet.floor import FloorFile, Revision
@@ -99,13 +100,15 @@ class Instructions:
 
     @property
     def wanted(self) -> Mapping[str, Wanted]:
-        """Give the orders that stand: none while metadata is not to be believed, none of documents that have expired."""
+        """Give the orders that stand: none while metadata is not to be believed, none of documents that have expired.
+
+        Nor of those that go behind one which is held back: whoever holds it back would choose between them.
+        """
         if self.beliefs.trusted is None or self.state == EXPIRED:
             return {}
-        now = self._now()
-        standing = {name: each for name, each in self.beliefs.documents.items() if each.expires > now}
-        groups = (standing[name] for name in self.audiences[1:] if name in standing)
-        return merge(standing.get(self.audiences[0]), groups)
+        now, documents = self._now(), self.beliefs.documents
+        heard = takewhile(lambda name: not self._is_unheard(name), self.audiences)
+        return merge(None, [documents[name] for name in heard if name in documents and documents[name].expires > now])
 
     @property
     def listing(self) -> int:
@@ -135,12 +138,18 @@ class Instructions:
             return
         except EdgedError as error:
             self.beliefs.fault = error
-            self._ask()
-            self._again_at = now + int(self._backoff.next() * NS)
+            self._ask_again(now)
             return
         self.beliefs.fault = None
+        if is_all and any(map(self._is_unheard, self.audiences)):
+            self._ask_again(now)
+            return
         self._backoff.reset()
         self._again_at = now + (self._every_ns if is_all else SOON_NS)
+
+    def _ask_again(self, now: int) -> None:
+        self._ask()
+        self._again_at = now + int(self._backoff.next() * NS)
 
     def _believe(self) -> bool:
         """Refresh trust, then take documents; say whether all repositories have answered.
@@ -167,11 +176,19 @@ class Instructions:
         faults = [fault for repository in self._repositories if (fault := self._take_from(repository, audience)) is not None]
         if any(isinstance(fault, Pending) for fault in faults):
             return False
-        if len(faults) < len(self._repositories) or not faults:  # an old copy beside the new one is no news
-            self.beliefs.faults = {name: fault for name, fault in self.beliefs.faults.items() if name != audience}
+        others = {name: fault for name, fault in self.beliefs.faults.items() if name != audience}
+        if faults and len(faults) == len(self._repositories):  # an old copy beside the new one is no news
+            self.beliefs.faults = {**others, audience: faults[0]}
         else:
-            self.beliefs.faults = {**self.beliefs.faults, audience: faults[0]}
+            self.beliefs.faults = {**others, audience: _missing(audience)} if self._is_unheard(audience) else others
         return True
+
+    def _is_unheard(self, audience: str) -> bool:
+        """Say whether a document that was accepted for an audience, and has not expired, was not given since the start."""
+        trusted, seen = self.beliefs.trusted, self.floor.now.revs.get(audience)
+        if audience in self.beliefs.documents or seen is None or trusted is None or trusted.director is None:
+            return False
+        return seen.keys == trusted.director.fingerprint and seen.expires > self.now() // NS
 
     def _take_from(self, repository: Repository, audience: str) -> EdgedError | None:
         try:
@@ -202,3 +219,9 @@ class Instructions:
 def _gravest(faults: Sequence[EdgedError]) -> EdgedError:
     """Give of several repositories' errors the one that says most; none does while one has still to answer."""
     return next((fault for kind in (Pending, Untrusted) for fault in faults if isinstance(fault, kind)), faults[0])
+
+
+def _missing(audience: str) -> PeerError:
+    text = f"orders for {audience} were accepted before, and have not come since the start; those that go behind them wait"
+    hint = "they are asked for again; the fleet manager runs `edged fleet publish DIR`, or gives them again with `edged fleet assign`"
+    return PeerError("desired-missing", text, hint)
