@@ -314,7 +314,7 @@ def test_an_error_of_a_pipeline_is_over_a_minute_after_the_last_one(tmp_path: Pa
     lane.pipeline.sinks[0].output = Broken()
     lane.pipeline.process(Batch([b"in/a"], [b'{"c0": 1}'], 0, 0))
     conditions = Conditions(lane.clock)
-    no_updates: Any = SimpleNamespace(fault=None, bug=None, bad_lines=0, stale={}, stuck="")
+    no_updates: Any = SimpleNamespace(fault=None, bug=None, bad_lines=0, stale={}, stuck="", pushes=None, pushes_fault=None)
     judge = Judge(_parts(lane.pipeline, lane.clock), conditions, no_updates)
     judge.look()
     assert "pipeline-error" in {each.code for each in conditions.list()}

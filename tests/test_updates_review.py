@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 import signal
 import socket
 import threading
@@ -30,12 +31,14 @@ from edged.mqtt.topics import DeviceTopics
 from edged.records import Batch
 from edged.service import control_path, rehearsal, serving
 from edged.service.control_path import ControlPath
+from edged.service.fleet_line import FleetLine
 from edged.service.health import Conditions
 from edged.service.judge import Judge
 from edged.service.parts import Lane, Parts
 from edged.service.progress import is_stuck
 from edged.service.selection import selection_of
 from edged.service.serving import Serving
+from edged.service.voice import Voice
 from edged.stream.build import Around, build_pipeline
 from edged.stream.pipeline import Sink
 from edged.stream.sources.mqtt import MqttSource
@@ -397,7 +400,10 @@ class Unlucky:
 
 
 def control_path_of(loaded: Any, clock: VirtualClock) -> ControlPath:
-    return ControlPath(loaded, clock, selection_of(loaded.state_dir, "auto", 0), Sensors(loaded.state_dir))
+    topics = DeviceTopics("plant", "press-7")
+    rng = random.Random(1)
+    line, voice = FleetLine(topics, [], clock, rng), Voice(topics, lambda _: None, lambda: None)
+    return ControlPath(loaded, clock, rng, selection_of(loaded.state_dir, "auto", 0), Sensors(loaded.state_dir), line, voice)
 
 
 def test_a_bug_in_a_step_is_told_and_the_next_step_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,7 +494,7 @@ def test_the_first_release_of_all_that_is_undone_is_followed_by_a_better_one(
 
 def test_a_variant_that_did_not_load_is_told_until_another_release_serves(lanes: Lanes) -> None:
     conditions = Conditions(lanes.clock)
-    updates: Any = SimpleNamespace(fault=None, bug=None, bad_lines=0, stale={}, stuck="")
+    updates: Any = SimpleNamespace(fault=None, bug=None, bad_lines=0, stale={}, stuck="", pushes=None, pushes_fault=None)
     judge_ = Judge(lanes.parts, conditions, updates)
     assert lanes.parts.around is not None
     lanes.parts.around.not_loaded[("lane0", "int8")] = PublisherError("model-not-loadable", "it does not load", "pack it again")
