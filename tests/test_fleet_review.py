@@ -504,3 +504,19 @@ def test_orders_that_would_have_expired_by_now_are_not_waited_for(scene: Scene) 
     assert scene.wanted() == {}
     scene.look(4 * 86_400)
     assert scene.wanted() == {"twice": (1, GROUP)}
+
+
+def test_a_fault_that_lasts_does_not_have_all_metadata_sent_each_minute(scene: Scene) -> None:
+    """Metadata that expired while nobody served: on a metered line each repetition of all of it costs money."""
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    scene.publish(DEVICE)
+    scene.look()
+    scene.look(60 * 86_400)
+    assert scene.instructions.state == EXPIRED
+    before = scene.asked
+    for _ in range(24 * 60):
+        scene.look(60)
+    assert scene.asked - before <= 80
+    scene.clock.set_wall(START)
+    scene.look(60)
+    assert (scene.instructions.state, scene.wanted()) == (OK, {"twice": (1, DEVICE)}), "but it looks each minute"

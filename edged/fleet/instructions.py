@@ -33,7 +33,8 @@ POLL_NS = 60 * NS  # repositories that do not tell of news
 AGAIN_NS = 3600 * NS  # all others: for what expires
 SOON_NS = NS // 4  # where a repository has still to answer
 FIRST_NS = 3 * NS  # after a start, for what a broker retains
-ASK_FIRST_S, ASK_MOST_S = 2.0, 60.0
+AGAIN_FIRST_S, LOOK_MOST_S = 2.0, 60.0  # after a fault: to look costs nothing but time
+ASK_MOST_S = 3600.0  # and what is asked for comes as a whole, each time: all metadata, which a fault may outlast by weeks
 
 OK, WAITING, EXPIRED, FAILING = "ok", "waiting", "expired", "failing"
 
@@ -75,7 +76,9 @@ class Instructions:
         self._root, self._folder = root, folder
         self._mailbox, self._repositories = mailbox, repositories
         self._time, self._clock, self._ask = time, clock, ask
-        self._backoff = Backoff(ASK_FIRST_S, ASK_MOST_S, rng)
+        self._looks = Backoff(AGAIN_FIRST_S, LOOK_MOST_S, rng)
+        self._asks = Backoff(AGAIN_FIRST_S, ASK_MOST_S, rng)
+        self._ask_at = 0
         self._heard = 0
         self._seen_at = -1  # the mailbox's mark at the last look
         self._again_at = clock.mono() + FIRST_NS  # monotonic ns
@@ -144,12 +147,17 @@ class Instructions:
         if is_all and any(map(self._is_unheard, self.audiences)):
             self._ask_again(now)
             return
-        self._backoff.reset()
+        self._looks.reset()
+        self._asks.reset()
+        self._ask_at = 0
         self._again_at = now + (self._every_ns if is_all else SOON_NS)
 
     def _ask_again(self, now: int) -> None:
-        self._ask()
-        self._again_at = now + int(self._backoff.next() * NS)
+        """Look again soon, and have all said again where that was not asked for just before."""
+        if now >= self._ask_at:
+            self._ask()
+            self._ask_at = now + int(self._asks.next() * NS)
+        self._again_at = now + int(self._looks.next() * NS)
 
     def _believe(self) -> bool:
         """Refresh trust, then take documents; say whether all repositories have answered.
