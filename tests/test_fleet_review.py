@@ -20,7 +20,7 @@ from edged.fleet.aside import Aside
 from edged.fleet.instructions import EXPIRED, OK, Instructions
 from edged.fleet.mailbox import Mailbox
 from edged.fleet.pushes import Pushes
-from edged.fleet.repositories import FolderRepository, MqttRepository, Repository
+from edged.fleet.repositories import FolderRepository, MqttRepository, Repository, unreachable
 from edged.fleet.transfer.budget import Budget
 from edged.fleet.transfer.carriers.base import Broken, Errand, Piece
 from edged.fleet.transfer.carriers.folder import FolderCarrier
@@ -520,3 +520,54 @@ def test_a_fault_that_lasts_does_not_have_all_metadata_sent_each_minute(scene: S
     scene.clock.set_wall(START)
     scene.look(60)
     assert (scene.instructions.state, scene.wanted()) == (OK, {"twice": (1, DEVICE)}), "but it looks each minute"
+
+
+class Flaky(FolderRepository):
+    """A web server on a line that is down at first."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.up, self.asked = False, 0
+
+    def _read(self, path: Path, most: int) -> bytes | None:
+        self.asked += 1
+        if not self.up:
+            raise unreachable(f"{path} is not there")
+        return super()._read(path, most)
+
+
+def test_a_repository_that_failed_is_asked_anew_at_the_next_look_and_not_without_a_pause(scene: Scene) -> None:
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    flaky, answered = Flaky(scene.fleet.public), threading.Event()
+
+    def look(seconds: float) -> None:
+        answered.clear()
+        before = flaky.asked
+        scene.look(seconds)
+        if flaky.asked > before:
+            answered.wait(5)
+
+    scene.instructions = scene.begin([Aside(flaky, scene.clock, answered.set)])
+    for _ in range(240):
+        look(0.25)
+    assert scene.instructions.beliefs.fault is not None
+    assert 3 <= flaky.asked <= 12, "in a minute"
+    flaky.up = True
+    for _ in range(40):
+        look(2.0)
+    assert (scene.instructions.state, scene.wanted()) == (OK, {"twice": (1, DEVICE)})
+
+
+def test_a_repository_that_fails_beside_one_that_serves_is_not_asked_without_a_pause(scene: Scene) -> None:
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    scene.publish(DEVICE)
+    flaky, answered = Flaky(scene.fleet.public), threading.Event()
+    scene.instructions = scene.begin([MqttRepository(scene.mailbox), Aside(flaky, scene.clock, answered.set)])
+    for _ in range(240):
+        before = flaky.asked
+        answered.clear()
+        scene.look(0.25)
+        if flaky.asked > before:
+            answered.wait(5)
+    assert scene.wanted() == {"twice": (1, DEVICE)}
+    assert flaky.asked <= 6, "each of three documents once a minute"
