@@ -571,3 +571,26 @@ def test_a_repository_that_fails_beside_one_that_serves_is_not_asked_without_a_p
             answered.wait(5)
     assert scene.wanted() == {"twice": (1, DEVICE)}
     assert flaky.asked <= 6, "each of three documents once a minute"
+
+
+def test_metadata_of_a_fleet_that_was_founded_anew_says_what_is_to_be_put_on_the_board(tmp_path: Path) -> None:
+    clock = VirtualClock(START)
+    old, new = (Fleet(tmp_path / name, clock=clock) for name in ("old", "new"))
+    board = Board(tmp_path / "board", old, clock)
+    board.refresh()
+    board.fetch = FolderRepository(new.public).metadata
+    error = refused(board.refresh)
+    assert error.code == "metadata-unsigned"
+    assert "1.root.json" in error.hint
+
+
+@pytest.mark.parametrize("root", [b"{}", b'{"signed":', b"[" * 60_000, b'{"signatures":[],"signed":{"_type":"root"}}', "another role"])
+def test_a_root_file_that_is_none_is_the_operators(tmp_path: Path, root: bytes | str) -> None:
+    """To look at the repository, as the hint of metadata that is none says, would help nobody."""
+    clock = VirtualClock(START)
+    fleet = Fleet(tmp_path / "fleet", clock=clock)
+    board = Board(tmp_path / "board", fleet, clock)
+    board.root = fleet.metadata("timestamp") if isinstance(root, str) else root
+    error = refused(board.refresh)
+    assert (error.code, error.family) == ("root-unreadable", "operator")
+    assert "[fleet]" in error.hint

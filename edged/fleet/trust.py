@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edged.errors import EdgedError, PeerError, Untrusted
+from edged.errors import EdgedError, OperatorError, PeerError, Untrusted
 from edged.exchange import targets as limits
 from edged.exchange.targets import DIRECTOR, metadata_name, parse_custom, target_path
 from edged.fleet.floor import Floor, Version, unwritable
@@ -78,7 +78,7 @@ def refresh(folder: Path, root: bytes, fetch: Fetch, now: datetime, floor: Floor
 
     `folder` caches metadata, `root` is the trust anchor. Raises Untrusted: `metadata-expired`, `metadata-rollback`,
     `metadata-unsigned`, `metadata-mismatch`, `metadata-too-large`, `metadata-malformed`; PeerError(`metadata-missing`) and what
-    `fetch` raises; BoardError(`trust-unwritable`). The floor is not touched then.
+    `fetch` raises; OperatorError(`root-unreadable`), BoardError(`trust-unwritable`). The floor is not touched then.
     """
     from tuf.api import exceptions
     from tuf.ngclient import Updater
@@ -86,7 +86,10 @@ def refresh(folder: Path, root: bytes, fetch: Fetch, now: datetime, floor: Floor
     fetcher = _fetcher(fetch)
     try:
         make_folder(folder)
-        updater = Updater(str(folder), "repo:", fetcher=fetcher, config=_config(), bootstrap=root)
+        try:
+            updater = Updater(str(folder), "repo:", fetcher=fetcher, config=_config(), bootstrap=root)
+        except (exceptions.RepositoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise OperatorError("root-unreadable", f"the fleet's root on this board is none: {str(error)[:200]}", _ROOT) from None
         # tuf has no public way to say what time it is, and boards often do not know it: see `timekeeping.py`.
         updater._trusted_set.reference_time = now
         updater.refresh()
@@ -158,7 +161,9 @@ def _untrusted(error: Exception) -> Untrusted:
     return Untrusted("metadata-malformed", f"the fleet's metadata is none: {str(error)[:200]}", _REPAIR)
 
 
+_ROOT = "put `public/metadata/1.root.json` of the fleet's folder where `root` in `[fleet]` says, and restart edged"
 _HINTS = {
+    "metadata-unsigned": f"{_REPAIR}; if the fleet was founded anew: {_ROOT}",
     "metadata-expired": "is this board's clock right? if it is, the fleet manager must run `edged fleet publish DIR`",
     "metadata-rollback": "a broker that holds old messages is put right by `edged fleet publish DIR`; otherwise somebody plays them",
 }

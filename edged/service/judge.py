@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from edged.clock import NS, Clock
-from edged.errors import BoardError, EdgedError, Untrusted
+from edged.errors import BoardError, EdgedError, OperatorError, Untrusted
 from edged.fleet.timekeeping import UNSYNCED
 from edged.service.control_path import ControlPath
 from edged.service.health import Conditions
@@ -119,7 +119,11 @@ class Judge:
         if pushes is None:
             return
         beliefs = pushes.instructions.beliefs
-        doubt = beliefs.fault if isinstance(beliefs.fault, (Untrusted, BoardError)) else next(iter(beliefs.faults.values()), None)
+        doubt = (
+            beliefs.fault
+            if isinstance(beliefs.fault, (Untrusted, BoardError, OperatorError))
+            else next(iter(beliefs.faults.values()), None)
+        )
         text = f"nothing new is installed, what runs goes on: {doubt.text} ({doubt.code})" if doubt else ""
         self._hold("fleet-not-trusted", FLEET, WARNING, doubt is not None, text, doubt.hint if doubt else "")
         unsynced = pushes.instructions.clock_state == UNSYNCED
