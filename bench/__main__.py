@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: `python -m bench [cpu packed latency keys memory status swap trial push] [--quick]`.
+"""Run all benchmarks, or those named: `python -m bench [cpu packed latency keys memory status swap trial push links] [--quick]`.
 
 Each runs the plain script and the daemon in turn, several times, in the same minutes, and
 prints the medians and their ratio beside the bar. Nothing here fails: a bar that is missed is
@@ -15,15 +15,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import push, swap
+from bench import links, push, swap
 from bench.load import Message, Results, Sender, json_messages, packed_messages
 from bench.parties import EDGED, PACKED, broker, cpu_s, edged, plain, processor, pss_mib, recording
 from bench.trial import trial_rows
 
 SAMPLES, HOP = 260, 130
-HELP = (
-    "usage: python -m bench [--quick] [cpu] [packed] [latency] [keys] [memory] [status] [swap] [trial] [push]; without names, all of them"
-)
+HELP = "usage: python -m bench [--quick] [NAME …], of cpu packed latency keys memory status swap trial push links; without names, all of them"
 QUICK = "--quick" in sys.argv
 ROUNDS = 1 if QUICK else 3
 START_MS = 1_700_000_000_000
@@ -198,6 +196,13 @@ def bench_push() -> None:
         line(f"readings {what}", f"p50 {p50:.2f} ms, {sum(row[2] for row in rows)} results missing", p99, "p99, ms")
 
 
+def bench_links() -> None:
+    """A model comes over bad links."""
+    for what, spoil in links.LINKS.items():
+        seconds, ratio = links.over(spoil)
+        line(f"12 MiB: {what}", f"{seconds:.1f} s", ratio, "≤ 1.05", 1.05)
+
+
 def line(what: str, text: str, value: float, bar: str, limit: float | None = None, above: bool = False) -> None:
     """Print one row."""
     verdict = "" if limit is None else "met" if (value >= limit if above else value <= limit) else "MISSED"
@@ -207,7 +212,7 @@ def line(what: str, text: str, value: float, bar: str, limit: float | None = Non
 BENCHES = {
     "cpu": bench_cpu, "packed": bench_packed, "latency": bench_latency,
     "keys": bench_keys, "memory": bench_memory, "status": bench_status, "swap": bench_swap, "trial": bench_trial,
-    "push": bench_push,
+    "push": bench_push, "links": bench_links,
 }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def push(mib: float) -> Pushed:
         try:
             _until(lambda: update_in(daemon.status()).get("state") == "committed", "the first release serves")
             turns = iter(range(3))
-            before = _readings(port, daemon, lambda: next(turns, None) is not None)
+            before = _readings(port, daemon, lambda: next(turns, None) is not None, 1)
             fleet.add(large(folder, 2, mib))
             return _measured(port, fleet, daemon, mib, before)
         finally:
@@ -88,25 +88,28 @@ def _measured(port: int, fleet: Fleet, daemon: Daemon, mib: float, before: tuple
     watcher = threading.Thread(target=watch)
     watcher.start()
     fleet.assign("dev:bench", {"har": 2}, **_ORDER)
-    during = _readings(port, daemon, lambda: not over.is_set())
+    during = _readings(port, daemon, lambda: not over.is_set(), 0)
     watcher.join()
     received = daemon.status()["fleet"]["received"] - had
     rate = received / 1e6 / (times[-1] - times[0])
     return Pushed(rate, max(peaks) - base, received, received / (mib * MIB), before, during)
 
 
-def _readings(port: int, daemon: Daemon, goes_on: Callable[[], bool]) -> tuple[float, float, int]:
-    """Send readings, a second's at a time, while `goes_on`; give p50, p99 and the number of results missing."""
+def _readings(port: int, daemon: Daemon, goes_on: Callable[[], bool], without: int) -> tuple[float, float, int]:
+    """Send readings, a second's at a time, while `goes_on`; give p50, p99 and the number of results missing.
+
+    So many messages are `without` a result: the first that ever comes fills half a window.
+    """
     results, sender, sent = Results(port, daemon.out("moves")), Sender(port), list[float]()
     try:
         while goes_on():
             sent += sender.send(packed_messages(recording(), int(RATE), b"bench/1/vib", READINGS), RATE)
-        results.wait_for(len(sent) - 1)  # the first message may fill half a window
+        results.wait_for(len(sent) - without)
     finally:
         sender.close()
         results.close()
-    late = sorted((came - at) * 1000 for at, came in zip(sent[-len(results.times) :], results.times))
-    return late[len(late) // 2], late[len(late) * 99 // 100], max(0, len(sent) - 1 - len(late))
+    late = sorted((came - at) * 1000 for at, came in zip(sent[without:], results.times))
+    return late[len(late) // 2], late[len(late) * 99 // 100], len(sent) - without - len(late)
 
 
 def _until(holds: Callable[[], bool], what: str) -> None:
