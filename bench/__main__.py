@@ -21,7 +21,7 @@ from bench.parties import EDGED, PACKED, broker, cpu_s, edged, plain, processor,
 from bench.trial import trial_rows
 
 SAMPLES, HOP = 260, 130
-HELP = "usage: python -m bench [--quick] [NAME …], of cpu packed latency keys memory status swap trial push links; without names, all of them"
+HELP = "usage: python -m bench [--quick] [NAME …]: cpu packed latency keys memory status swap trial push links; without names, all"
 QUICK = "--quick" in sys.argv
 ROUNDS = 1 if QUICK else 3
 START_MS = 1_700_000_000_000
