@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from tests.waiting import PATIENCE_S, until
 
+_PORTS = range(10_000, 32_000)
 _PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])  # Debian keeps daemons off a user's PATH
 
 
@@ -151,10 +153,16 @@ class Mosquitto:
 
 
 def free_port() -> int:
-    """Give a port of loopback that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Give a port of loopback that nobody listens on.
+
+    It is none of those that the kernel gives to outgoing connections: a broker that is away keeps its port, and
+    who looks for it again and again would sooner or later take that very port, and meet himself.
+    """
+    while True:
+        port = random.randrange(_PORTS.start, _PORTS.stop)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def _program(name: str) -> str:

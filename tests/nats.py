@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.broker import free_port
 from tests.waiting import PATIENCE_S, until
 
 _ANSWER_S = 2.0
@@ -163,11 +164,10 @@ def _connect(user: str, password: str) -> bytes:
 
 
 def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in held]
-    for each in held:
-        each.close()
-    return ports
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
 
 
 def _program() -> str:
