@@ -56,8 +56,8 @@ class Events(Protocol):
     def standing(self) -> None:
         """Say that messages may go; paho has sent again what was in flight."""
 
-    def subscription_refused(self, reason: str) -> None:
-        """Say that the broker refuses a subscription."""
+    def subscribed(self, filters: int, refusal: str) -> None:
+        """Say that the broker has answered to so many filters at once: with yes, or with a refusal of one of them."""
 
     def published(self, mid: int, refused: bool) -> None:
         """Say that the message that was handed over as `mid` is over."""
@@ -263,9 +263,7 @@ class Client(paho.Client):
         self._events.answered(str(reason) if reason.is_failure else "", window, flags.session_present)
 
     def _on_subscribe_answer(self, _client: Any, _data: Any, _mid: int, reasons: Any, _properties: Any = None) -> None:
-        for reason in reasons:
-            if reason.is_failure:
-                self._events.subscription_refused(str(reason))
+        self._events.subscribed(len(reasons), next((str(reason) for reason in reasons if reason.is_failure), ""))
 
     def _on_publish_answer(self, _client: Any, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
         self._events.published(mid, bool(reason.is_failure))  # refused on MQTT 5 only: 3.1.1 has no word for it

@@ -28,6 +28,7 @@ from edged.mqtt.message import Message, Will
 from edged.mqtt.outbox import Outbox
 from edged.mqtt.receive import Block
 from edged.mqtt.state import LinkState, why, why_refused
+from edged.mqtt.subscriptions import Subscriptions
 
 STEADY_NS = 10 * NS  # a connection that ends earlier counts as a failed attempt: waits go on growing
 MUTE_NS = 30 * NS  # a broker that has not acknowledged a message for so long gets a new connection, and it again
@@ -77,7 +78,7 @@ class Link:
         self._resumed = False  # the broker kept the session
         self._will = will
         self._keep_session = keep_session
-        self._subscriptions: dict[str, int] = {}
+        self._subscriptions = Subscriptions()
         self.outbox = Outbox(lambda message: self._client.hand_over(message), clock)
         self._window = IN_FLIGHT
         self._answered = False  # the broker has answered this connection's CONNECT
@@ -90,18 +91,13 @@ class Link:
 
     def subscribe(self, topic_filter: str, qos: int) -> None:
         """Ask for a filter, on this and every later connection; from any thread."""
-        qos = max(qos, self._subscriptions.get(topic_filter, 0))
-        self._subscriptions = {**self._subscriptions, topic_filter: qos}  # anew: the link's thread may be reading the old ones
+        qos = self._subscriptions.add(topic_filter, qos)
         if self.state.state == "connected":
             self._client.subscribe([(topic_filter, qos)])
 
     def resubscribe(self, topic_filter: str) -> None:
-        """Ask again for a filter that is subscribed to; the broker sends its retained messages anew. From any thread.
-
-        For a retained message that should be there and does not come. Nothing is lost meanwhile:
-        MQTT says of a SUBSCRIBE to a standing subscription that the flow goes on.
-        """
-        self.subscribe(topic_filter, self._subscriptions[topic_filter])
+        """Have retained messages sent anew, from any thread; the flow of a subscription goes on meanwhile, as MQTT says of a second one."""
+        self.subscribe(topic_filter, 0)
 
     def start(self) -> None:
         """Begin to connect; returns at once, also when no broker is there."""
@@ -144,6 +140,8 @@ class Link:
         """Notice a broker that is silent; called now and then. One that goes on being so gets a new connection."""
         if self.outbox.look() > MUTE_NS:
             self._client.hang_up()
+        if self._subscriptions.is_due(self._clock.mono()) and self.state.state == "connected":
+            self._client.subscribe(self._subscriptions.all())
 
     def drain(self, deadline_s: float) -> None:
         """Wait until the broker has what is in memory, up to the deadline; the rest goes to disk, where it may. Nothing is read back."""
@@ -230,8 +228,7 @@ class Link:
 
     def _open(self) -> None:
         self.connection += 1
-        self._answered = False
-        self._began = 0
+        self._answered, self._began = False, 0
         self._client.open(self._will() if self._will else None)
 
     # -- what the client says, in the link's thread ---------------------------------------
@@ -254,15 +251,18 @@ class Link:
         self._change("connected", "", "", version=self._client.protocol_version)
         if self._resumed and self._on_resumed:
             self._on_resumed(self.connection)
-        if self._subscriptions:
-            self._client.subscribe(list(self._subscriptions.items()))
+        if filters := self._subscriptions.all():
+            self._client.subscribe(filters)
         if self._on_connected:
             self._on_connected()
         self.outbox.open(self._window)
 
-    def subscription_refused(self, reason: str) -> None:
+    def subscribed(self, filters: int, refusal: str) -> None:
         """See `Events`."""
-        self.state.code, self.state.text = "subscription-refused", f"the broker refuses a subscription: {reason}"
+        if self._subscriptions.answered(filters, bool(refusal), self._clock.mono()):
+            self.state.code = self.state.text = ""
+        elif refusal:
+            self.state.code, self.state.text = "subscription-refused", f"the broker refuses a subscription: {refusal}"
 
     def published(self, mid: int, refused: bool) -> None:
         """See `Events`."""
