@@ -137,6 +137,19 @@ def test_metadata_that_a_broker_lost_is_asked_for_again_and_again(scene: Scene) 
     assert scene.wanted() == {"twice": (1, DEVICE)}
 
 
+def test_where_metadata_came_and_no_order_they_are_asked_for_once(scene: Scene) -> None:
+    """A broker that delivered the one may have left out the other."""
+    scene.publish()
+    for _ in range(5):
+        scene.look(61)
+    assert scene.asked == 1
+    scene.fleet.assign(DEVICE, {"twice": 1})
+    scene.publish(DEVICE)
+    scene.look()
+    assert scene.wanted() == {"twice": (1, DEVICE)}
+    assert scene.asked == 1
+
+
 def test_a_refused_document_leaves_the_one_before_in_force(scene: Scene) -> None:
     scene.fleet.assign(DEVICE, {"twice": 1})
     scene.publish(DEVICE)

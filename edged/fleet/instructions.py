@@ -79,6 +79,7 @@ class Instructions:
         self._looks = Backoff(AGAIN_FIRST_S, LOOK_MOST_S, rng)
         self._asks = Backoff(AGAIN_FIRST_S, ASK_MOST_S, rng)
         self._ask_at = 0
+        self._has_asked = False  # for orders, where metadata came and none of them
         self._heard = 0
         self._seen_at = -1  # the mailbox's mark at the last look
         self._again_at = clock.mono() + FIRST_NS  # monotonic ns
@@ -147,6 +148,9 @@ class Instructions:
         if is_all and any(map(self._is_unheard, self.audiences)):
             self._ask_again(now)
             return
+        if is_all and not (self.beliefs.documents or self._has_asked):  # once: there may be none
+            self._has_asked = True
+            self._ask()
         self._looks.reset()
         self._asks.reset()
         self._ask_at = 0
