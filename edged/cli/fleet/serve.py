@@ -91,6 +91,7 @@ def _watch(server: Server, stop: threading.Event) -> None:
     recent = [shown]  # of the last two seconds, for the rate
     said: tuple[str, ...] = ()
     while not stop.wait(LOOK_S) and server.fault is None:
+        server.link.look()
         now = look(server)
         if (troubles := (now.link, *now.troubles)) != said:
             said = troubles

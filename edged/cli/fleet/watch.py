@@ -111,6 +111,7 @@ def _turns(
     began = time.monotonic()
     state = ""
     while True:
+        watcher.link.look()
         if watcher.link.state.text != state:
             state = watcher.link.state.text
             if not sys.stdout.isatty():
