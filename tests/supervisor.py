@@ -61,7 +61,7 @@ class Supervisor:
             elif now - fed > self._watchdog_s and not self._stopping:
                 self.silences.append(now - fed)
                 self._restart()
-                ready = False
+                ready, fed = False, time.monotonic()  # else a first word of READY=1 would count as silence since before
 
     def _restart(self) -> None:
         process = self._daemon.process
