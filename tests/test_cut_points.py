@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,20 +21,11 @@ from tests.boards import Board, Releases, check_tidy
 from tests.conftest import REPO
 from tests.shim import PLAIN, Cut, copy, cuts_of, die_at, in_words
 
+pytest_plugins = ["tests.quick"]
+
 Act = Callable[[Board], object]
 Active = Collection[int | None]
 Report = Callable[[str, object], None]
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder in memory where there is one: the sweeps wait for thousands of fsyncs."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield folder
-    shutil.rmtree(folder)
 
 
 class Sweep:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -42,6 +42,8 @@ from tests.stores import (
     tiny,
 )
 
+pytest_plugins = ["tests.quick"]
+
 NOBODY = 65534
 MIB = 1 << 20
 
@@ -49,17 +51,6 @@ MIB = 1 << 20
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "state")
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder in memory where there is one: hundreds of installs wait for thousands of fsyncs."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield folder
-    shutil.rmtree(folder)
 
 
 # -- coming in ----------------------------------------------------------------------------------

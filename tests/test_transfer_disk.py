@@ -6,8 +6,6 @@ import errno
 import os
 import random
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,18 +24,9 @@ from edged.models.packed import FileSeal
 from tests.shim import Cut, copy, cuts_of, die_at, in_words
 from tests.transfers import Blob, Fake, bring, sha256, transfer
 
+pytest_plugins = ["tests.quick"]
+
 BLOB = Blob.random(5 * PIECE + 3)
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder in memory where there is one: the sweeps wait for hundreds of fsyncs."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield folder
-    shutil.rmtree(folder)
 
 
 def fetch(folder: Path, blob: Blob = BLOB) -> list[int]:

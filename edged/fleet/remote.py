@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from edged.atomic import write_atomic
 from edged.errors import PublisherError
@@ -20,8 +20,6 @@ from edged.models.source import missing
 
 class RemoteSource:
     """See `models.source.Remote`. `name` says whose order it is."""
-
-    remote: Literal[True] = True
 
     def __init__(self, name: str, listed: Listed, packed_bytes: bytes, packed: Packed, manifest: bytes, transfer: Transfer) -> None:
         self.name = name
