@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import click
 
 from edged import __version__
+from edged.cli.late import LateGroup
 from edged.errors import BugError, ConfigFaults, EdgedError, Fault, ReleaseFaults
 
 EXIT_INTERRUPTED = 130
@@ -41,24 +41,7 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """Knows its commands by name and imports them late."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"edged.cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LateGroup, package="edged.cli", summaries=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, message="edged %(version)s")
 def cli(debug: bool) -> None:

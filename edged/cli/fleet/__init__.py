@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
+
+from edged.cli.late import LateGroup
 
 COMMANDS = {
     "init": "Make the keys and the repository of a fleet.",
@@ -30,23 +30,6 @@ Examples:
 DIR is the fleet's repository. DIR/public may be copied anywhere; keys are never in it."""
 
 
-class _Commands(click.Group):
-    """Knows its commands by name and imports them late."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]  # `list` is the sub-module here
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"edged.cli.fleet.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items()])
-
-
-@click.group("fleet", cls=_Commands, epilog=EPILOG)
+@click.group("fleet", cls=LateGroup, package="edged.cli.fleet", summaries=COMMANDS, epilog=EPILOG)
 def command() -> None:
     """Sign releases and orders for a fleet of boards, publish them, and watch."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
+
+from edged.cli.late import LateGroup
 
 COMMANDS = {
     "list": "List the models of this board, and say of each release why it serves or does not.",
@@ -26,23 +26,6 @@ Examples:
   edged models rollback pump-anomaly"""
 
 
-class _Commands(click.Group):
-    """Knows its commands by name and imports them late."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]  # `list` is the sub-module here
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"edged.cli.models.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items()])
-
-
-@click.group("models", cls=_Commands, epilog=EPILOG)
+@click.group("models", cls=LateGroup, package="edged.cli.models", summaries=COMMANDS, epilog=EPILOG)
 def command() -> None:
     """List, show, install, activate, roll back and remove models."""
