@@ -29,6 +29,7 @@ from edged.service.control import MAX_CLIENTS, MAX_IDLE_NS, MAX_REQUEST, Control
 from edged.service.request import MAX_FILES, Request
 from edged.service.snapshot import Condition, Snapshot
 from tests.conftest import REPO
+from tests.descriptors import descriptors
 from tests.waiting import until
 
 SNAPSHOT = Snapshot(device="press-7", health=[Condition("hot", "warning", text="81 °C\n")])
@@ -321,11 +322,6 @@ def open_files(tmp_path: Path) -> Iterator[list[int]]:
         os.close(each)
 
 
-def open_here() -> int:
-    """Count this process's open files: server and client are both in it."""
-    return len(os.listdir("/proc/self/fd"))
-
-
 def send_with(client: socket.socket, data: bytes, files: list[int]) -> None:
     socket.send_fds(client, [data], files)
 
@@ -346,9 +342,9 @@ def test_an_argument_of_another_type_is_a_malformed_request(served: Served, path
 
 
 def test_open_files_arrive_in_order_and_are_closed_with_their_programs(served: Served, path: Path, open_files: list[int]) -> None:
-    before = open_here()
+    before = descriptors()
     assert ask(path, "read", 10, {"names": ["one", "two"]}, open_files) == {"contents": ["one", "two"]}
-    until(lambda: open_here() == before, "all that came is closed")
+    until(lambda: not descriptors() - before, "all that came is closed")
 
 
 def test_open_files_come_along_with_a_request_larger_than_the_socket_buffer_takes_at_once(
@@ -363,33 +359,34 @@ def test_files_that_nobody_takes_are_closed_after_the_answer(
 ) -> None:
     with connect(path) as client:
         settle(server)
-        before = open_here()
+        before = descriptors()
         send_with(client, request_ + b"\n", open_files)
         settle(server)
         assert answers(client)
-        assert open_here() == before
+        assert not descriptors() - before
 
 
 def test_files_of_a_client_that_goes_away_are_closed(server: ControlServer, clock: VirtualClock, path: Path, open_files: list[int]) -> None:
-    before = open_here()
+    before = descriptors()
     with connect(path) as client:
         send_with(client, b'{"op":"read"', open_files)
         settle(server)
-        assert open_here() == before + 4
+        assert len(descriptors() - before) == 4
     settle(server)
-    assert open_here() == before
+    assert not descriptors() - before
 
 
 def test_files_of_a_client_that_is_silent_or_never_ends_are_closed(
     server: ControlServer, clock: VirtualClock, path: Path, open_files: list[int]
 ) -> None:
+    before = descriptors()
     with connect(path) as silent, connect(path) as endless:
         settle(server)
-        before = open_here()
+        assert len(descriptors() - before) == 4  # both ends of two connections
         send_with(silent, b"{", open_files)
         send_with(endless, b"x" * 4096, open_files)
         settle(server)
-        assert open_here() == before + 4
+        assert len(descriptors() - before) == 4 + 4
         while not is_dropped(endless):
             try:
                 endless.send(b"x" * 4096)
@@ -400,7 +397,7 @@ def test_files_of_a_client_that_is_silent_or_never_ends_are_closed(
             server.poll(0)
         clock.advance(MAX_IDLE_NS + 1)
         settle(server)
-        assert open_here() == before - 2  # their connections are closed, too
+        assert len(descriptors() - before) == 2  # the server's ends of their connections are closed, too
 
 
 def test_files_may_come_in_pieces_and_go_with_the_request_that_they_are_part_of(
@@ -419,13 +416,13 @@ def test_files_may_come_in_pieces_and_go_with_the_request_that_they_are_part_of(
 def test_more_files_than_a_release_has_are_refused_and_all_closed(server: ControlServer, path: Path, open_files: list[int]) -> None:
     with connect(path) as client:
         settle(server)
-        before = open_here()
+        before = descriptors()
         send_with(client, b'{"op":', open_files[:1] * 100)
         settle(server)
         send_with(client, b'"read"}\n', open_files[:1] * (MAX_FILES - 99))
         settle(server)
         assert answers(client)[0]["error"]["code"] == "too-many-files"
-        assert open_here() == before
+        assert not descriptors() - before
         send_with(client, b'{"op":"read"}\n', open_files)
         settle(server)
         assert answers(client) == [{"contents": ["one", "two"]}]
@@ -441,14 +438,15 @@ def test_as_many_files_as_are_allowed_arrive(server: ControlServer, path: Path, 
 def test_a_flood_of_files_from_many_clients_takes_no_more_places_than_one_may(
     server: ControlServer, path: Path, open_files: list[int]
 ) -> None:
+    before = descriptors()
     flood = [connect(path) for _ in range(MAX_CLIENTS - 1)]
     settle(server)
-    before = open_here()
+    assert len(descriptors() - before) == 2 * len(flood)
     for each in flood:
         for _ in range(10):
             send_with(each, b" ", open_files[:1] * 100)
             settle(server)
-            assert open_here() <= before + MAX_FILES
+            assert len(descriptors() - before) <= 2 * len(flood) + MAX_FILES
     with connect(path) as person:
         person.sendall(b'{"op":"status"}\n')
         settle(server)
@@ -456,7 +454,7 @@ def test_a_flood_of_files_from_many_clients_takes_no_more_places_than_one_may(
     for each in flood:
         each.close()
     settle(server)
-    assert open_here() == before - 2 * len(flood)
+    assert not descriptors() - before
 
 
 def test_files_that_this_process_has_no_place_for_are_refused(server: ControlServer, path: Path, open_files: list[int]) -> None:
@@ -487,19 +485,19 @@ def test_files_that_this_process_has_no_place_for_are_refused(server: ControlSer
 )
 def test_any_bytes_with_any_number_of_files_leave_none_open(chunks: list[tuple[bytes, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path, before = Path(folder, "s"), open_here()
+        path, before = Path(folder, "s"), descriptors()
         server = ControlServer(path, OPS, VirtualClock())
         with connect(path) as hostile, connect(path) as person, open(os.devnull, "rb") as file:
             for data, count in chunks:
                 send_with(hostile, data, [file.fileno()] * count)
                 server.poll(0)
-                assert open_here() <= before + 10 + MAX_FILES
+                assert len(descriptors() - before) <= 10 + MAX_FILES
             person.sendall(b'{"op":"status"}\n')
             settle(server)
             assert b"press-7" in person.recv(1 << 20)
         settle(server)
         server.close()
-        assert open_here() == before
+        assert not descriptors() - before
 
 
 # Serving.

@@ -33,6 +33,7 @@ from edged.service.request import MAX_FILES
 from edged.service.snapshot import UpdateStatus
 from tests.conftest import REPO
 from tests.daemon import HAR
+from tests.descriptors import descriptors
 from tests.rollouts import numbered
 
 Run = Callable[..., tuple[int, str, str]]
@@ -348,10 +349,10 @@ def test_an_inventory_of_another_version_is_an_error_that_says_so() -> None:
 
 
 def code_of(folder: Path) -> str:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with pytest.raises(EdgedError) as caught, open_release(folder):
         pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not descriptors() - before
     return caught.value.code
 
 
@@ -361,13 +362,13 @@ def folder(releases: Path, tmp_path: Path) -> Path:
 
 
 def test_the_files_of_a_folder_are_open_under_their_names_and_closed_after(folder: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with open_release(folder) as (names, files):
         assert names[0] == "release.json"
         assert sorted(names) == ["golden-fp32.npz", "har_float.tflite", "model.toml", "release.json"]
         for name, each in zip(names, files, strict=True):
             assert os.pread(each, 1 << 24, 0) == (folder / name).read_bytes()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not descriptors() - before
 
 
 def test_a_pack_is_one_open_file_without_a_name(folder: Path, tmp_path: Path) -> None:

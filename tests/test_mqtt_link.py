@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import socket
@@ -24,6 +23,7 @@ from edged.mqtt.receive import Block
 from edged.mqtt.waiting import LIMIT as OUTBOX_LIMIT
 from tests.bad_link import BadLink
 from tests.broker import Mosquitto, free_port
+from tests.descriptors import descriptors
 from tests.peer import Peer
 from tests.waiting import until
 from tests.wire import Wire
@@ -457,12 +457,12 @@ def test_it_stops_while_the_broker_has_not_answered_yet(make_link: MakeLink) -> 
 
 @VERSIONS
 def test_a_link_that_was_stopped_leaves_nothing_open(broker: Mosquitto, make_link: MakeLink, version: str) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     link = make_link(broker.port, version)
     link.start()
     connected(link)
     link.stop()
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert not descriptors() - before
 
 
 def test_a_small_message_does_not_wait_for_the_one_before(broker: Mosquitto, make_link: MakeLink, topic: str) -> None:

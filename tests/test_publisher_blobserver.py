@@ -18,6 +18,7 @@ from edged.mqtt.topics import DeviceTopics
 from edged.publisher.blobserver import IN_HAND, LATE_NS, BlobServer
 from edged.publisher.reading import MOST_OPEN, BlobReader
 from edged.publisher.turns import MOST_OF_A_DEVICE, Turns
+from tests.descriptors import descriptors
 
 KIB = 1 << 10
 
@@ -188,13 +189,13 @@ def test_files_stay_open_for_the_next_fragment_but_not_too_many(tmp_path: Path) 
     names = [f"{i:064x}" for i in range(MOST_OPEN + 10)]
     for name in names:
         (tmp_path / name).write_text(name)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(2):
         for name in names:
             assert reader.read(name, 60, 10) == name[60:].encode()
-    assert len(os.listdir("/proc/self/fd")) == before + MOST_OPEN
+    assert len(descriptors() - before) == MOST_OPEN
     reader.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not descriptors() - before
 
 
 HOSTILE = st.one_of(

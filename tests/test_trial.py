@@ -19,6 +19,7 @@ from edged.fleet.trial import Limits, Measured, Predicted, TrialReport, TrialReq
 from edged.models.manifest import load_release
 from tests import hostile
 from tests.daemon import HAR
+from tests.descriptors import descriptors
 from tests.releases import changed
 from tests.waiting import PATIENCE_S
 
@@ -74,10 +75,10 @@ def children() -> set[int]:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Hold every trial here to leaving no process and no open file."""
-    before, files = children(), len(os.listdir("/proc/self/fd"))
+    before, files = children(), descriptors()
     yield
     assert children() <= before
-    assert len(os.listdir("/proc/self/fd")) <= files
+    assert not descriptors() - files
 
 
 @pytest.mark.parametrize("runtime", RUNTIME)
