@@ -21,7 +21,7 @@ from edged.models.rules import is_plain
 from edged.models.section import Section, regular_size
 
 SUFFIX = ".edgedpack"
-MOST_FILES = 2 + 2 * 64  # model.toml, release.json, and for each variant a file and its goldens
+MOST_FILES = 2 + 3 * 64  # model.toml, release.json, and for each variant a file, its head and its goldens
 _MOST_AT_ONCE = 1 << 17  # the directory of so many files with the longest names takes a quarter of it
 _LOCAL = struct.Struct("<4s2H H 2H 3L 2H")  # what lies before each file; then its name, and more
 _UTF8 = 0x800  # the only flag that changes nothing: names are ASCII

@@ -20,7 +20,7 @@ from edged.models.schema import Alarm, Golden, Input, Manifest, Output, Quality,
 
 __all__ = [
     "Alarm", "Golden", "Input", "Manifest", "Output", "Quality", "Release", "Smooth", "Variant",
-    "is_here", "load_release", "parse_manifest",
+    "is_here", "load_release", "parse_manifest", "variant_files",
 ]  # fmt: skip
 
 MANIFEST = "model.toml"
@@ -74,7 +74,12 @@ class Release:
 
 def is_here(variant: Variant, files: Collection[str]) -> bool:
     """Say whether all files of a variant are among these names."""
-    return variant.file in files and (variant.golden is None or variant.golden.file in files)
+    return all(name in files for name in variant_files(variant))
+
+
+def variant_files(variant: Variant) -> list[str]:
+    """Give the names of all files of a variant."""
+    return [variant.file, *filter(None, (variant.head, variant.golden.file if variant.golden else ""))]
 
 
 @dataclass(frozen=True)
@@ -172,10 +177,11 @@ def _file_names(document: Document) -> Iterator[tuple[tuple[str | int, ...], str
     variants = document.values.get("variants")
     for i, variant in enumerate(variants if isinstance(variants, list) else []):
         golden = variant.get("golden") if isinstance(variant, dict) else None
-        for path, table in ((("variants", i), variant), (("variants", i, "golden"), golden)):
-            name = table.get("file") if isinstance(table, dict) else None
+        places = ((("variants", i), variant, "file"), (("variants", i), variant, "head"), (("variants", i, "golden"), golden, "file"))
+        for path, table, key in places:
+            name = table.get(key) if isinstance(table, dict) else None
             if isinstance(name, str) and is_plain(name):
-                yield (*path, "file"), name
+                yield (*path, key), name
 
 
 def _fault_of(path: Path, folder: Path) -> tuple[str, str, str] | None:

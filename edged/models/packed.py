@@ -21,7 +21,7 @@ from msgspec import Meta
 from edged.config.schema import Name
 from edged.errors import PublisherError
 from edged.models.costs import Costs
-from edged.models.manifest import MANIFEST
+from edged.models.manifest import MANIFEST, variant_files
 from edged.models.rules import is_plain
 from edged.models.schema import MAX_RELEASE, Manifest, Task
 
@@ -76,8 +76,7 @@ def parse_packed(data: bytes, file: str) -> Packed:
 def names_of(manifest: Manifest, variants: Collection[str] | None = None) -> list[str]:
     """Give the names of all files of a release, or of these variants of it, sorted; `model.toml` is among them."""
     taken = [each for each in manifest.variants if variants is None or each.name in variants]
-    goldens = [variant.golden.file for variant in taken if variant.golden]
-    return sorted({MANIFEST, *(variant.file for variant in taken), *goldens})
+    return sorted({MANIFEST, *(name for variant in taken for name in variant_files(variant))})
 
 
 def seal_file(path: Path) -> FileSeal:

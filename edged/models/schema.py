@@ -39,6 +39,13 @@ class Quality(_Base, frozen=True, kw_only=True):
     minimum: Annotated[float | None, _about("a variant that is worse is never chosen")] = None
 
 
+class Example(_Base, frozen=True, kw_only=True):
+    """A text and its right answer, which a language model is shown first."""
+
+    text: Annotated[str, _about("as it would come in", max_length=100_000)]
+    answer: Annotated[str, _about("what the model should say: of classify one of the labels", max_length=100_000)]
+
+
 class Input(_Base, frozen=True, kw_only=True):
     """What one input of the model is made of.
 
@@ -57,6 +64,15 @@ class Input(_Base, frozen=True, kw_only=True):
     gap: Annotated[Literal["hold", "interpolate", "void"], _about("what becomes of a window with readings missing")] = "void"
     preprocess: Annotated[list[Op], _about("operations on float32 `[samples, channels]`, in this order")] = []
     stateful: Annotated[bool, _about("the graph keeps variables between calls: one interpreter a stream")] = False
+    template: Annotated[str, _about("text: what is asked, `{text}` being the text", max_length=100_000)] = "{text}"
+    system: Annotated[str, _about("text: what the model is told first", max_length=100_000)] = ""
+    examples: Annotated[list[Example], _about("text: answered before the text that is asked", max_length=1000)] = []
+    chat: Annotated[bool, _about("text: put it in the turns of the model's own chat template")] = False
+    max_chars: Annotated[int, _about("text: characters that are taken of one text", ge=1, le=1_000_000)] = 2000
+    keep: Annotated[Literal["start", "end"], _about("text: which end of a longer one is kept")] = "start"
+    render: Annotated[
+        str, _about("text: messages are JSON, and this text is made of them: `{output.score}` is a field's value", max_length=100_000)
+    ] = ""
 
 
 class Smooth(_Base, frozen=True, kw_only=True):
@@ -91,6 +107,10 @@ class Output(_Base, frozen=True, kw_only=True):
     ] = "mse"
     threshold: Annotated[float | None, _about("anomaly: the score where it begins")] = None
     anomalous: Annotated[Literal["above", "below"], _about("anomaly: which side of the threshold")] = "above"
+    schema: Annotated[dict[str, Any], _about("extract: JSON schema of the fields; no others are taken")] = {}
+    max_tokens: Annotated[int, _about("extract, generate: the longest answer", ge=1, le=100_000)] = 64
+    stop: Annotated[list[str], _about("generate: an answer ends before the first of these", max_length=16)] = []
+    temperature: Annotated[float, _about("generate: 0 takes the likeliest word, more lets chance in", ge=0, le=10)] = 0.0
 
 
 class Golden(_Base, frozen=True, kw_only=True):
@@ -109,6 +129,27 @@ class Variant(_Base, frozen=True, kw_only=True):
     file: Annotated[str, _about("its file in this folder")]
     quality: Annotated[float | None, _about("measured as `[quality]` says")] = None
     golden: Annotated[Golden | None, _about("inputs and outputs to hold it to")] = None
+    head: Annotated[str, _about("engine llama, classify: its file of weights that make labels of the model's embedding of a text")] = ""
+    context: Annotated[int, _about("engine llama: tokens there is room for; 0: as prompt and answer need", ge=0, le=1_000_000)] = 0
+    temperature: Annotated[
+        float, _about("classify: what log-odds are divided by before they become scores; `edged fit cascade` finds it", gt=0, le=1000)
+    ] = 1.0
+
+
+class Stage(_Base, frozen=True, kw_only=True):
+    """One step of a cascade."""
+
+    use: Annotated[Name, _about("a variant of this release, or another model of the board with the same labels")]
+    accept: Annotated[float, _about("least score of the leading label that is believed", ge=0, le=1)]
+    per_hour: Annotated[int, _about("how often an hour this stage is asked at most; 0: no limit", ge=0, le=10_000_000)] = 0
+
+
+class Cascade(_Base, frozen=True, kw_only=True):
+    """Cheap first: each stage is asked where the one before is not sure. Behind the last a person or a bigger system may be asked."""
+
+    stages: Annotated[list[Stage], _about("in the order they are asked", min_length=1, max_length=8)]
+    per_hour: Annotated[int, _about("how often an hour a person is asked at most; 0: no limit", ge=0, le=10_000_000)] = 0
+    fitted: Annotated[dict[str, Any], _about("free keys: how the thresholds were found; `edged fit cascade` writes them")] = {}
 
 
 class Manifest(_Base, frozen=True, kw_only=True):
@@ -125,3 +166,4 @@ class Manifest(_Base, frozen=True, kw_only=True):
     input: Annotated[Input, _about("what goes in")]
     output: Annotated[Output, _about("what comes out")] = Output()
     variants: Annotated[list[Variant], _about("at least one; their order means nothing", min_length=1, max_length=64)]
+    cascade: Annotated[Cascade | None, _about("classify: which variants are asked, one after the other")] = None
