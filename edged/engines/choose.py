@@ -11,10 +11,14 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
+from edged import __version__
 from edged.engines.base import Build, Engine
-from edged.errors import BoardError
+from edged.errors import BoardError, BugError
+
+if TYPE_CHECKING:
+    from edged.engines.text import TextEngine, TextUse
 
 # name → (package on PyPI, Python package), best first
 RUNTIMES = {
@@ -29,7 +33,12 @@ NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
     "llama": {"aarch64": ("asimd",), "x86_64": ("avx2", "fma")},
     "linear": {"aarch64": (), "x86_64": ()},
 }
-PARTS = ("tflite",)  # the engines that are part of this version
+# The same for engine `llama`.
+TEXT_RUNTIMES = {
+    "xllamacpp": ("xllamacpp", "xllamacpp"),
+    "llama-cpp-python": ("llama-cpp-python", "llama_cpp"),
+}
+PARTS = ("tflite", "llama", "linear")  # the engines that are part of this version
 
 
 def available() -> list[Build]:
@@ -37,6 +46,19 @@ def available() -> list[Build]:
     return [_build(name, "xnnpack") for name, (_, module) in RUNTIMES.items() if importlib.util.find_spec(module)]
 
 
+def text_builds() -> list[Build]:
+    """List what runs models for texts here, best first, without importing it: runtimes of `llama`, and `linear`, which is edged's own."""
+    found = [name for name, (_, module) in TEXT_RUNTIMES.items() if importlib.util.find_spec(module)]
+    return [*(llama_build(name) for name in found), Build("linear", "edged", __version__, "numpy")]
+
+
+def llama_build(name: str) -> Build:
+    """Name a runtime of `TEXT_RUNTIMES`, with the version that is installed."""
+    package = TEXT_RUNTIMES[name][0]
+    return Build("llama", package, _version(package), "cpu")
+
+
+@overload
 def open_engine(
     path: Path,
     engine: str,
@@ -46,19 +68,48 @@ def open_engine(
     resolver: str = "xnnpack",
     stateful: bool = False,
     batching: bool = True,
-) -> Engine:
+) -> Engine: ...
+
+
+@overload
+def open_engine(
+    path: Path, engine: str, *, text: TextUse, prefer: str | None = None, threads: int | None = None, urgency: str = "normal"
+) -> TextEngine: ...
+
+
+def open_engine(
+    path: Path,
+    engine: str,
+    *,
+    text: TextUse | None = None,
+    prefer: str | None = None,
+    threads: int | None = None,
+    urgency: str = "normal",
+    resolver: str = "xnnpack",
+    stateful: bool = False,
+    batching: bool = True,
+) -> Engine | TextEngine:
     """Load the variant file at `path`, whose structure the caller has checked, with an engine of that name.
 
-    `prefer` takes one runtime of `RUNTIMES` and no other. `resolver`, `stateful` and `batching`
-    as `TfliteEngine` says. Raises BoardError `engine-missing` where nothing here runs `engine`,
-    BoardError `model-file-missing`, PublisherError `model-not-loadable` or `tensors-unsupported`.
+    `text` says what a variant for texts does: engines `llama` and `linear` need it, and then give a TextEngine. `prefer` takes one
+    runtime of `RUNTIMES` or `TEXT_RUNTIMES` and no other. `threads` and `urgency` as `LlamaEngine` says; `resolver`, `stateful` and
+    `batching` as `TfliteEngine`. Raises BoardError `engine-missing` where nothing here runs `engine`, BoardError
+    `model-file-missing`, PublisherError `model-not-loadable` or `tensors-unsupported`, and what the engines for texts say.
     """
     if engine not in PARTS:
-        raise BoardError("engine-missing", f"engine {engine!r} is not part of this version of edged", "choose a variant for engine tflite")
+        raise BoardError("engine-missing", f"engine {engine!r} is not part of this version of edged", "choose a variant of another engine")
+    if engine != "tflite":
+        if text is None:
+            raise BugError("engine-misused", f"engine {engine!r} is for texts, and was not told what to do with them")
+        return _open_text(path, engine, text, prefer, threads, urgency)
     name, interpreter = _first_that_loads(list(RUNTIMES), path) if prefer is None else _load([prefer], lambda _: "")
     from edged.engines.tflite import TfliteEngine
 
-    return TfliteEngine(path, interpreter, _build(name, resolver), threads=threads, stateful=stateful, batching=batching)
+    return TfliteEngine(path, interpreter, _build(name, resolver), threads=threads or 1, stateful=stateful, batching=batching)
+
+
+def _open_text(path: Path, engine: str, use: TextUse, prefer: str | None, threads: int | None, urgency: str) -> TextEngine:
+    raise BoardError("engine-missing", f"engine {engine!r} is not ready", "choose a variant of another engine")
 
 
 def _first_that_loads(names: list[str], path: Path) -> tuple[str, Any]:
@@ -93,8 +144,11 @@ def _load(names: list[str], crash: Callable[[str], str]) -> tuple[str, Any]:
 
 def _build(name: str, resolver: str) -> Build:
     package = RUNTIMES[name][0]
+    return Build("tflite", package, _version(package), resolver)
+
+
+def _version(package: str) -> str:
     try:
-        version = importlib.metadata.version(package)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # unpacked by hand
-        version = "unknown"
-    return Build("tflite", package, version, resolver)
+        return "unknown"
