@@ -21,9 +21,9 @@ from edged.errors import BoardError, Fault, PublisherError, ReleaseFaults
 from edged.models.graph import TensorInfo
 from edged.models.packed import parse_packed, seal_file
 from edged.models.schema import Golden
+from edged.npz import read_arrays
 from edged.packing.fit import fits, without_batch
 from edged.packing.goldens import compare, why_not
-from edged.packing.npz import read_arrays
 from edged.packing.pack import pack
 
 REPO = Path(__file__).parent.parent

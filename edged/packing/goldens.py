@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from edged.engines.base import Engine, Tensor
 from edged.errors import PublisherError
 from edged.models.schema import Golden
+from edged.npz import read_arrays
 from edged.packing.fit import fits
-from edged.packing.npz import read_arrays
 
 Array = NDArray[np.generic]
 
