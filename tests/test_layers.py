@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[int, str]] = {
     "trial": (6, "a process of its own, which runs a candidate as the data path would"),
     "service": (7, "the life of the daemon around the two paths"),
     "demo": (8, "uses the service as a user would"),
+    "fitting": (8, "learns from labelled rows, off the board; no board imports it"),
     "doctor": (8, "looks at the board and the installation from outside"),
     "cli": (9, "what people type; nothing below it writes to a terminal"),
 }
@@ -50,6 +51,8 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
         "its exceptions end there, and what a server says is bounded there",
     ),
     "cbor2": ({"stream/decoders/cbor.py"}, "its decoder meets bytes from outside"),
+    "sklearn": ({"fitting/logistic.py"}, "fitted off the board; a board computes with numpy alone"),
+    "tomlkit": ({"fitting/manifest_edit.py"}, "edits a publisher's file and leaves the rest of it as it is"),
     "structlog": (
         {"service/log.py", "service/daemon.py", "service/control.py", "service/chronicle.py"},
         "what is below the service returns or raises, it does not log",
@@ -58,7 +61,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
 
 # What runs from a shell prompt all day must start in a blink on a small board.
 QUICK = ["status", "top", "check", "why"]
-HEAVY = ["numpy", "paho", "structlog", "tflite_runtime", "ai_edge_litert", "tuf", "securesystemslib", "urllib3"]
+HEAVY = ["numpy", "paho", "structlog", "tflite_runtime", "ai_edge_litert", "sklearn", "tomlkit", "tuf", "securesystemslib", "urllib3"]
 
 
 def modules() -> list[Path]:

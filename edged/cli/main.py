@@ -32,6 +32,7 @@ COMMANDS = {
     "models": "List, show, install and remove models.",
     "why": "Say which variant of each model runs, and why not the others.",
     "board": "Show what this board is, measure it, or simulate another.",
+    "fit": "Fit classifiers and thresholds of a release on labelled rows.",
     "pack": "Check a model release and make it ready to install.",
     "bench": "Measure how fast a model runs on this board.",
     "fleet": "Sign releases and orders for a fleet of boards, publish them, and watch.",
