@@ -87,4 +87,4 @@ def test_a_task_on_texts_wants_texts(folder: Path):
         .replace('[output]\nlabels = ["leak", "noise"]\n', "")
         .replace('"text"', '"tensor"\nchannels = ["a"]\nsamples = 1')
     )
-    assert only(folder).code == "task-unsupported"
+    assert {fault.code for fault in faults(folder)} == {"wrong-task", "wrong-engine"}

@@ -140,11 +140,6 @@ def test_a_sound_manifest_has_no_faults():
     assert faults_of(edited("minimum = 0.9", "minimum = 0.999\nhigher_is_better = false")) == []
 
 
-def test_a_release_for_text_is_taken():
-    text = TEXT[: TEXT.index("[input]")] + '[input]\nkind = "text"\n' + TEXT[TEXT.index("[output]") :]
-    assert faults_of(text) == []
-
-
 def test_all_faults_come_at_once_with_their_lines(folder: Path):
     text = edited("hop = 130", "hop = 0").replace('"walking", "running"]', '"walking", "walking"]').replace('file = "har_', 'file = "no_')
     (folder / "model.toml").write_text(text.replace("release = 1", "release = 0"))

@@ -9,63 +9,43 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from edged.config.check import Document, dotted
-from edged.models.schema import Alarm, Input, Output, Quality, Variant
+from edged.models.schema import Alarm, Input, Output, Variant
+from edged.models.sound import Parts, Path, sound_parts
+from edged.models.text_rules import check_cascade, check_heads, check_numbers, check_texts
 
 MAX_VALUES = 1 << 24  # of one input: 64 MiB of float32
 RESERVED = ("model.toml", "release.json")
-_TASK_OF = {"labels": "classify", "score": "anomaly", "threshold": "anomaly", "anomalous": "anomaly"}
-
-T = TypeVar("T")
-Path = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What is sound in a document: a key with a fault counts as left out, and as `broken`."""
-
-    task: str
-    input: Input | None
-    output: Output | None
-    quality: Quality | None
-    variants: dict[int, Variant]
-    broken: frozenset[str]
+_TASKS_OF = {
+    "labels": ("classify",),
+    "score": ("anomaly",),
+    "threshold": ("anomaly",),
+    "anomalous": ("anomaly",),
+    "schema": ("extract",),
+    "max_tokens": ("extract", "generate"),
+    "stop": ("generate",),
+    "temperature": ("generate",),
+}
 
 
 def check_meaning(document: Document) -> None:
     """Note in `document` (a parsed `model.toml`) each contradiction between its keys."""
-    parts = _sound_parts(document)
+    parts = sound_parts(document)
     _finite(document, parts.broken)
     if parts.input:
-        _input(document, parts.input)
+        if parts.input.kind == "text":
+            check_texts(document, parts)
+        else:
+            check_numbers(document, parts)
+            _input(document, parts.input)
     if parts.output:
         _output(document, parts.output, parts)
     _variants(document, parts)
-
-
-def _sound_parts(document: Document) -> _Parts:
-    broken = frozenset(re.sub(r"^((?:variants\[\d+\]\.)?\w+\.?\w*).*", r"\1", fault.key) for fault in document.faults)
-    values = document.values
-    scratch = Document(document.file, "")  # what it finds is in `document` already
-
-    def part(path: Path, table: Any, type_: type[T]) -> T | None:
-        if not isinstance(table, dict):
-            return None
-        return scratch.check(type_, path, {key: each for key, each in table.items() if dotted((*path, key)) not in broken})
-
-    listed = values.get("variants")
-    variants = {i: part(("variants", i), each, Variant) for i, each in enumerate(listed[:64] if isinstance(listed, list) else [])}
-    return _Parts(
-        "" if "task" in broken else str(values.get("task", "")),
-        part(("input",), values.get("input"), Input),
-        part(("output",), values.get("output", {}), Output),
-        part(("quality",), values.get("quality"), Quality),
-        {i: variant for i, variant in variants.items() if variant},
-        broken,
-    )
+    check_heads(document, parts)
+    if parts.cascade:
+        check_cascade(document, parts.cascade, parts)
 
 
 def _finite(document: Document, broken: frozenset[str]) -> None:
@@ -88,10 +68,6 @@ def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
 
 def _input(document: Document, input_: Input) -> None:
     given = document.values["input"]
-    if input_.kind == "text":
-        for key in given.keys() - {"kind"}:
-            document.fault(("input", key), "wrong-kind", "is for numbers, and a text has none", "remove it, or mend `kind`")
-        return
     wanted = ("channels", "samples", "hop", "rate_hz") if input_.kind == "window" else ("channels", "samples")
     for key in wanted:
         if key not in given:
@@ -122,13 +98,12 @@ def _names(document: Document, path: Path, names: list[str], word: str) -> None:
         seen.add(name)
 
 
-def _output(document: Document, output: Output, parts: _Parts) -> None:
+def _output(document: Document, output: Output, parts: Parts) -> None:
     given = document.values.get("output", {})
-    for key, task in _TASK_OF.items():
-        if key in given and parts.task not in ("", task):
-            document.fault(
-                ("output", key), "wrong-task", f"is for task `{task}`, and the task is `{parts.task}`", "remove it, or mend `task`"
-            )
+    for key, tasks in _TASKS_OF.items():
+        if key in given and parts.task not in ("", *tasks):
+            text = f"is for task {' or '.join(f'`{task}`' for task in tasks)}, and the task is `{parts.task}`"
+            document.fault(("output", key), "wrong-task", text, "remove it, or mend `task`")
     if parts.task == "classify" and "output.labels" not in parts.broken:
         if not output.labels:
             document.fault(("output", "labels"), "missing-key", "is missing; task `classify` needs it", "add `labels = […]`")
@@ -144,7 +119,7 @@ def _output(document: Document, output: Output, parts: _Parts) -> None:
         _alarm(document, output.alarm, output, parts)
 
 
-def _alarm(document: Document, alarm: Alarm, output: Output, parts: _Parts) -> None:
+def _alarm(document: Document, alarm: Alarm, output: Output, parts: Parts) -> None:
     path = ("output", "alarm")
     if parts.task == "classify":
         if alarm.label not in output.labels and "output.labels" not in parts.broken:
@@ -160,7 +135,7 @@ def _alarm(document: Document, alarm: Alarm, output: Output, parts: _Parts) -> N
         document.fault((*path, "on"), "bad-value", f"{alarm.on} is {side} off = {alarm.off}", f"on must be off or {order}")
 
 
-def _variants(document: Document, parts: _Parts) -> None:
+def _variants(document: Document, parts: Parts) -> None:
     seen: dict[str, int] = {}
     for i, variant in parts.variants.items():
         if variant.name in seen:
@@ -174,6 +149,8 @@ def _variants(document: Document, parts: _Parts) -> None:
 def _variant(document: Document, i: int, variant: Variant) -> None:
     path = ("variants", i)
     _file_name(document, (*path, "file"), variant.file)
+    if variant.head:
+        _file_name(document, (*path, "head"), variant.head)
     golden = variant.golden
     if golden:
         _file_name(document, (*path, "golden", "file"), golden.file)
@@ -194,7 +171,7 @@ def is_plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", name) is not None
 
 
-def _minimum(document: Document, parts: _Parts) -> None:
+def _minimum(document: Document, parts: Parts) -> None:
     """A minimum that no variant reaches means that the model can run nowhere."""
     quality, variants = parts.quality, parts.variants
     given = document.values.get("variants")

@@ -19,18 +19,12 @@ from edged.packing.fit import fits, likely_fix, without_batch
 from edged.preprocess.chain import ChainFaults, compile_chain
 
 _COMPUTED = ("float32", "int8", "uint8", "int16")  # what engines take and give
-_TASKS = ("classify", "anomaly", "regress", "embed")
 
 
 def check_graphs(examined: Examined) -> dict[str, Graph]:
     """Check the chain and every variant of a manifest that could be built; give the graphs without a fault, by variant."""
     document, manifest = examined.document, examined.manifest
-    if manifest is None:
-        return {}
-    if manifest.input.kind == "text":  # see `check_texts`
-        return {}
-    if manifest.task not in _TASKS:
-        document.fault(("task",), "task-unsupported", f"`{manifest.task}` is for texts", 'write `kind = "text"` in [input]')
+    if manifest is None or manifest.input.kind == "text":
         return {}
     shape = _chain_shape(document, manifest)
     graphs: dict[str, Graph] = {}
@@ -96,12 +90,8 @@ def _chain_shape(document: Document, manifest: Manifest) -> tuple[int, ...] | No
 
 def _graph(document: Document, i: int, variant: Variant, examined: Examined) -> Graph | None:
     """Read a variant's file; None with a fault where it is no sound graph."""
-    if variant.engine != "tflite":
-        text = f"`{variant.engine}` cannot be packed by this version of edged"
-        document.fault(("variants", i, "engine"), "engine-missing", text, "use a newer edged, or engine tflite")
-        return None
     path = examined.files.get(variant.file)
-    if path is None:  # missing; that fault is there already
+    if path is None or variant.engine != "tflite":  # that fault is there already
         return None
     try:
         return read_graph(path)
