@@ -194,11 +194,13 @@ def test_a_board_too_busy_for_a_trial_is_not_the_publishers_fault(tmp_path: Path
     folder = hostile.release(tmp_path / "r", v=hostile.endless())
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(mine)})  # this thread's, which the children inherit
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    # Each in a session of its own, as programs of a board are: what tests beside this one do takes no share from them.
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(4)]
     try:
         error = refused(folder, Limits(256, 60, 2.0))
     finally:
-        busy.kill()
-        busy.wait()
+        for each in busy:
+            each.kill()
+            each.wait()
         os.sched_setaffinity(0, mine)
     assert (type(error), error.code) == (BoardError, "trial-starved"), error.text

@@ -75,7 +75,7 @@ def _run_child(request: TrialRequest, limits: Limits, cancelled: Callable[[], bo
             if cancelled():
                 raise Cancelled(f"the trial of {request.name} {request.release} was cancelled")
             if clock.mono() >= until:
-                child.stop_waiting()
+                child.kill(End.WALL)
             time.sleep(_POLL_S)
             child.listen()
             child.weigh(limits.memory_mib)
@@ -130,11 +130,6 @@ class _Child:
         if confined is not None and _anonymous_kib(self._process.pid) - confined.anon_kib > memory_mib << 10:
             self.kill(End.MEMORY)
 
-    def stop_waiting(self) -> None:
-        """Kill it for the time it takes."""
-        self._waited_s = _waited_s(self._process.pid)
-        self.kill(End.WALL)
-
     def kill(self, why: End) -> None:
         """End it; the first reason counts."""
         if self._end is End.ITSELF:
@@ -144,6 +139,7 @@ class _Child:
     def close(self) -> None:
         """Kill it, and what it may have started where the system could not forbid that, and reap it."""
         self._kill_all()
+        self._waited_s = _waited_s(self._process.pid)  # now that it is dead: a wait counts once it is over, and the last may be the longest
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a dying disk; Python reaps it later
             self._process.wait(_REAP_S)
         for file in self._open:
