@@ -26,7 +26,7 @@ from edged.service.shadowing import run_shadow
 from edged.service.tried import opener
 from edged.stream.change import Change
 from edged.stream.counters import Counters
-from edged.stream.inference import Inference
+from edged.stream.loaded import LoadedModel
 from edged.stream.loading import OpenEngine, in_order, load_best
 from edged.stream.pipeline import Pipeline
 
@@ -121,7 +121,7 @@ class Serving:
         """Take the model from its pipelines: there is no release that may serve. Raises Cancelled, BoardError(`swap-timeout`)."""
         error = OperatorError("no-such-model", f"there is no good release of {model}", "install one with `edged models install`")
 
-        def none() -> Inference:
+        def none() -> LoadedModel:
             raise error
 
         for lane in self.lanes(model):
@@ -168,7 +168,7 @@ class Serving:
     ) -> list[Change]:
         """Load everything first, so that what does not load changes nothing."""
         changes: list[Change] = []
-        loaded: list[Inference] = []
+        loaded: list[LoadedModel] = []
         try:
             for lane, _ in running:
                 loaded.append(self._load(lane, release, first, only))
@@ -214,14 +214,14 @@ class Serving:
                     raise BoardError("swap-timeout", text, "see whether its model hangs: `edged status`")
                 raise Cancelled
 
-    def _load(self, lane: Lane, release: Release, first: list[str], only: bool = False) -> Inference:
+    def _load(self, lane: Lane, release: Release, first: list[str], only: bool = False) -> LoadedModel:
         """Load a variant of a release: the first of `first` that does, then, unless `only` these are wanted, the one that is chosen."""
         around = self._parts.around
         assert around is not None
         order = first if only else self._order(lane, release, first)
         return around.load(lane.options, release, self._opener(release), order)
 
-    def _load_shadow(self, lane: Lane, release: Release, variant: str) -> Inference:
+    def _load_shadow(self, lane: Lane, release: Release, variant: str) -> LoadedModel:
         return load_best(release, self._opener(release), self._order(lane, release, [variant] if variant else []))[0]
 
     def _order(self, lane: Lane, release: Release, first: list[str]) -> Iterable[str] | None:

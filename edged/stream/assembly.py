@@ -23,12 +23,9 @@ from edged.records import WRONG_LENGTH, Batch, Readings, Rejected
 from edged.stream.counters import Counters
 from edged.stream.streams import Labels, StreamTable
 from edged.stream.timeline import Timeline
-from edged.stream.windows import Cuts, WindowTable, slot_bytes
+from edged.stream.windows import CUT_WINDOWS, Cuts, WindowTable, slot_bytes
 
 RING_BYTES = 64 << 20  # memory for unfinished windows of one pipeline; bounds its streams
-# Windows that go through the model together. Windows that overlap take many times the memory of
-# their message; and a batch that goes on should show that it does.
-CUT_WINDOWS = 64
 UNKNOWN_TOPIC = "unknown-topic"
 LET_GO = "stream-let-go"
 

@@ -12,7 +12,7 @@ from edged.models.manifest import Release
 from edged.records import Rejected
 from edged.stream.channels import check_channels
 from edged.stream.fitted import fit
-from edged.stream.inference import Inference
+from edged.stream.loaded import LoadedModel
 from edged.stream.loading import OpenEngine, load_best
 from edged.stream.pipeline import Pipeline, Sink
 
@@ -40,7 +40,7 @@ class Around:
 
     def load(
         self, options: schema.Pipeline, release: Release, open_engine: OpenEngine | None = None, order: Iterable[str] | None = None
-    ) -> Inference:
+    ) -> LoadedModel:
         """Load the variant of a release that a pipeline is to run, and note those that did not load; raises as `load_best`."""
         wanted = self.order_of(options, release) if order is None else order
         inference, failed = load_best(release, open_engine or self.open_engine, wanted)
@@ -51,7 +51,7 @@ class Around:
 
 
 def build_pipeline(
-    options: schema.Pipeline, model: Release | Inference, sinks: list[Sink], wake: Callable[[], None], around: Around
+    options: schema.Pipeline, model: Release | LoadedModel, sinks: list[Sink], wake: Callable[[], None], around: Around
 ) -> Pipeline:
     """Put the pipeline together, with a loaded model, or with the best variant of a release.
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from edged.errors import Cancelled, EdgedError
 from edged.stream.fitted import Fitted
-from edged.stream.inference import Inference
+from edged.stream.loaded import LoadedModel
 
-Load = Callable[[], Inference]
+Load = Callable[[], LoadedModel]
 
 
 class Change:

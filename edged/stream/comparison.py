@@ -18,7 +18,6 @@ from edged.records import Batch, Readings, Rejected
 from edged.stream.disagreement import Standing, Tally
 from edged.stream.fitted import Fitted
 from edged.stream.handover import begin_anew
-from edged.stream.postprocess import MODEL_NAN
 from edged.stream.seen import Seen
 from edged.stream.windows import Cuts
 
@@ -144,9 +143,9 @@ class Comparison:
                 stream = self._fitted.assembly.streams.streams[slot]
                 end = int(cuts.end[i])
                 verdict = self._fitted.inference.verdict(stream.state, scores[i], end)
-                if verdict is None:
+                if isinstance(verdict, str):
                     self._errors += 1
-                    self._last_error = MODEL_NAN
+                    self._last_error = verdict
                 elif live := self._standing.match(stream.name, end):
                     self._tally.add(live.output, verdict.output)
 

@@ -17,7 +17,7 @@ from edged.stream.carried import Identity, identity_of
 from edged.stream.channels import channels_of, check_channels
 from edged.stream.counters import Counters
 from edged.stream.decoders.choose import Decoder, make_decoder
-from edged.stream.inference import Inference
+from edged.stream.loaded import LoadedModel, Rows
 from edged.stream.results import ResultMaker
 from edged.stream.sources.pipeline import PipelineSource
 from edged.stream.streams import Labels
@@ -33,14 +33,14 @@ class Fitted:
     `columns` are those of the decoder's channels that the model takes, None for all of them.
     """
 
-    inference: Inference
+    inference: LoadedModel
     decoder: Decoder
     assembly: Assembly
     results: ResultMaker
     columns: NDArray[np.intp] | None
     identity: Identity
 
-    def scores(self, cuts: Cuts) -> NDArray[np.float64]:
+    def scores(self, cuts: Cuts) -> Rows:
         """Run windows of all the decoder's channels through the model; give a row of scores for each."""
         windows = cuts.windows if self.columns is None else cuts.windows[:, :, self.columns]
         return self.inference.scores(windows, cuts.slots)
@@ -48,7 +48,7 @@ class Fitted:
 
 def fit(
     options: schema.Pipeline,
-    inference: Inference,
+    inference: LoadedModel,
     counters: Counters,
     reject: Callable[[Batch, Rejected], None],
     *,

@@ -13,15 +13,18 @@ from edged.errors import PublisherError
 from edged.models.manifest import Manifest, Release, Variant
 from edged.preprocess.chain import compile_chain
 from edged.records import ModelRef
-from edged.stream.postprocess import Verdict, make_task
+from edged.stream.postprocess import MODEL_NAN, State, Verdict, make_task
+from edged.stream.windows import CUT_WINDOWS
 
 
 class Inference:
-    """What a pipeline needs of one variant of one release. Used by one thread.
+    """One variant of one release on windows: a `LoadedModel`.
 
     A graph with state gets an engine for each stream, opened when the stream begins; every
     other variant one engine for all.
     """
+
+    at_once = CUT_WINDOWS
 
     def __init__(self, release: Release, variant: Variant, open_engine: Callable[[], Engine]) -> None:
         """Load the variant; raises what the engine raises, or PublisherError(`tensors-do-not-fit`)."""
@@ -43,6 +46,9 @@ class Inference:
         """Give how many numbers the model answers for one window."""
         return self._engine.output.size
 
+    def watch(self, progress: Callable[[], None]) -> None:
+        """Do nothing: a call with windows does not take long."""
+
     def scores(self, windows: NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """Run windows float32 [n, samples, channels] through model and task; give [n] or [n, k]."""
         inputs = self._chain(windows)
@@ -50,9 +56,9 @@ class Inference:
         raw = self._each(shaped, slots) if self.stateful else self._engine.infer(shaped)
         return self._task.outputs(shaped, raw)
 
-    def verdict(self, state: Any, scores: Any, end_ns: int) -> Verdict | None:
-        """Judge one window of a stream; None where the model gave no number."""
-        return self._task.finish(state, scores, end_ns)
+    def verdict(self, state: State, row: Any, end_ns: int) -> Verdict | str:
+        """Judge the scores of one window of a stream; MODEL_NAN where the model gave no number."""
+        return self._task.finish(state, row, end_ns) or MODEL_NAN
 
     def forget(self, slot: int) -> None:
         """Let a stream's engine state go: at a gap, and when its slot goes to another."""

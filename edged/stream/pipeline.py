@@ -23,20 +23,19 @@ from edged.errors import BugError, EdgedError
 from edged.histogram import RecentHistogram
 from edged.hold import Hold
 from edged.records import MISSING, Batch, Outgoing, Rejected
-from edged.stream.assembly import CUT_WINDOWS, Assembly
+from edged.stream.assembly import Assembly
 from edged.stream.carried import Carried
 from edged.stream.change import Change, Load
 from edged.stream.counters import Counters
 from edged.stream.fitted import Fitted, fit
 from edged.stream.handover import dump, restore
 from edged.stream.inbox import Inbox
-from edged.stream.inference import Inference
+from edged.stream.loaded import LoadedModel
 from edged.stream.outputs.base import Output, wanted
-from edged.stream.postprocess import MODEL_NAN
 from edged.stream.results import timing
 from edged.stream.seen import Onlooker, Seen
 from edged.stream.swap import as_edged, make
-from edged.stream.windows import Cuts
+from edged.stream.windows import CUT_WINDOWS, Cuts
 
 STEP_NS = NS // 2  # what one call of the model should take at most, so that a slow one is not taken for one that hangs
 
@@ -55,7 +54,7 @@ class Pipeline:
     def __init__(
         self,
         options: schema.Pipeline,
-        inference: Inference,
+        inference: LoadedModel,
         sinks: list[Sink],
         clock: Clock,
         *,
@@ -99,12 +98,12 @@ class Pipeline:
         self.counters.infer = RecentHistogram(self.fitted_since)
         self._at_once = 1  # windows in one call of the model; how long one takes shows with the first
 
-    def fit(self, inference: Inference) -> Fitted:
+    def fit(self, inference: LoadedModel) -> Fitted:
         """Make what this pipeline needs to run another model; raises as `fitted.fit`."""
         return self._fit(inference, before=self.fitted)
 
     @property
-    def inference(self) -> Inference:
+    def inference(self) -> LoadedModel:
         """Give the model that runs, or ran last."""
         return self.fitted.inference
 
@@ -113,7 +112,7 @@ class Pipeline:
         """Give the streams and their unfinished windows."""
         return self.fitted.assembly
 
-    def swap(self, inference: Inference) -> Change:
+    def swap(self, inference: LoadedModel) -> Change:
         """Ask for another model, which the worker runs from between two batches on; no reading is lost. For any thread.
 
         The model is the pipeline's from now on: it is closed where the change fails. It stays the
@@ -244,8 +243,8 @@ class Pipeline:
             stream = fitted.assembly.streams.streams[slot]
             end = int(cuts.end[i])
             verdict = fitted.inference.verdict(stream.state, scores[i], end)
-            if verdict is None:
-                counters.drop(MODEL_NAN)
+            if isinstance(verdict, str):
+                counters.drop(verdict)
                 counters.failed_windows += 1
                 continue
             made = fitted.results.make(stream, int(cuts.start[i]), end, verdict.output, verdict.changed, verdict.alarm, took)

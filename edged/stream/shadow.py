@@ -25,7 +25,7 @@ from edged.records import Batch, Readings, Rejected
 from edged.stream.comparison import Comparison, ShadowReport
 from edged.stream.counters import Counters
 from edged.stream.fitted import Fitted, fit
-from edged.stream.inference import Inference
+from edged.stream.loaded import LoadedModel
 from edged.stream.seen import Seen
 
 # Numbers in readings and outputs that wait for the candidate, at most 32 bytes each: 8 MiB. One batch larger than that is taken alone.
@@ -111,7 +111,7 @@ class Shadow:
         comparison.close()
 
 
-def shadow_of(options: schema.Pipeline, inference: Inference, windows: int, clock: Clock) -> Shadow:
+def shadow_of(options: schema.Pipeline, inference: LoadedModel, windows: int, clock: Clock) -> Shadow:
     """Begin to run `inference` beside a pipeline of `options`; raises as `fit`, and `inference` is then still the caller's."""
     counters = Counters(RecentHistogram(clock.mono()), RecentHistogram(clock.mono()))
     return Shadow(fit(options, inference, counters, _told_already, device="", run=""), windows, clock)

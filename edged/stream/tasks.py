@@ -73,7 +73,8 @@ def _output_itself(inputs: Floats, raw: Floats) -> Scores:
     return flat[:, 0]
 
 
-def _softmax(values: Scores) -> Scores:
+def softmax(values: Scores) -> Scores:
+    """Make scores [n, k] that sum up to 1 of log-odds [n, k]."""
     # The largest is taken off first: exp would overflow at 710.
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -83,7 +84,7 @@ def _sigmoid(values: Scores) -> Scores:
     return 0.5 + 0.5 * np.tanh(0.5 * values)  # 1 / (1 + exp(-x)), without its overflow
 
 
-_ACTIVATIONS: dict[str, Callable[[Scores], Scores]] = {"none": lambda values: values, "softmax": _softmax, "sigmoid": _sigmoid}
+_ACTIVATIONS: dict[str, Callable[[Scores], Scores]] = {"none": lambda values: values, "softmax": softmax, "sigmoid": _sigmoid}
 _REDUCTIONS: dict[str, Callable[[Scores], Scores]] = {
     "mse": lambda difference: np.mean(np.square(difference), axis=1),
     "mae": lambda difference: np.mean(np.abs(difference), axis=1),

@@ -18,12 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+# Windows that go through the model together. Windows that overlap take many times the memory of
+# their message; and a batch that goes on should show that it does.
+CUT_WINDOWS = 64
 _FIRST_SLOTS = 8
 NOTHING = np.iinfo(np.int64).min  # the time of a place in which no reading was
 
@@ -32,12 +35,12 @@ NOTHING = np.iinfo(np.int64).min  # the time of a place in which no reading was
 class Cuts:
     """Windows that became complete, in the order of the readings that completed them.
 
-    windows  float32 [k, samples, channels], a copy: the caller may keep it
+    windows  float32 [k, samples, channels], a copy: the caller may keep it; or k texts as objects
     slots    intp [k]
     start    int64 [k], time of the first reading of each window; `end` of the last
     """
 
-    windows: NDArray[np.float32]
+    windows: NDArray[Any]
     slots: NDArray[np.intp]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
