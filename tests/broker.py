@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from tests.waiting import PATIENCE_S, until
 
-_PORTS = range(10_000, 32_000)
 _PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])  # Debian keeps daemons off a user's PATH
 
 
@@ -152,14 +152,23 @@ class Mosquitto:
         return path
 
 
+def _own_ports() -> range:
+    """Give the ports that no other worker of this run takes: one that was chosen is not bound at once, or is while its broker is away."""
+    worker, workers = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    return range(10_000 + int(worker.removeprefix("gw")), 32_000, int(workers))
+
+
+_PORTS = cycle(random.sample(_own_ports(), len(_own_ports())))
+
+
 def free_port() -> int:
-    """Give a port of loopback that nobody listens on.
+    """Give a port of loopback that nobody listens on, and that was not given before.
 
     It is none of those that the kernel gives to outgoing connections: a broker that is away keeps its port, and
     who looks for it again and again would sooner or later take that very port, and meet himself.
     """
     while True:
-        port = random.randrange(_PORTS.start, _PORTS.stop)
+        port = next(_PORTS)
         with socket.socket() as sock, suppress(OSError):
             sock.bind(("127.0.0.1", port))
             return port

@@ -11,6 +11,19 @@ REPO = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 ASSETS = Path(os.environ.get("EDGED_TEST_ASSETS", REPO.parent / "shared" / "assets"))
 
+# Files that take longest, 20 s to more than a minute: where several run at once, none of these is to be begun when all others are done.
+_LONG = (
+    *("test_pushes_bad_links.py", "test_pushes_daemon.py", "test_fleet_walkthrough.py", "test_cut_points.py", "test_publisher_cuts.py"),
+    *("test_pushes_machine.py", "test_updates.py", "test_nats.py", "test_fleet_acl.py", "test_delivery.py", "test_transfer_disk.py"),
+    *("test_trial.py", "test_updates_review.py", "test_outage.py", "test_daemon_life.py", "test_mqtt_link.py", "test_soak.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    place = {name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(_LONG)))
+
 
 @pytest.fixture(scope="session")
 def data() -> Path:
