@@ -109,6 +109,10 @@ def open_engine(
 
 
 def _open_text(path: Path, engine: str, use: TextUse, prefer: str | None, threads: int | None, urgency: str) -> TextEngine:
+    if engine == "linear":
+        from edged.engines.linear import LinearEngine
+
+        return LinearEngine(path, use)
     raise BoardError("engine-missing", f"engine {engine!r} is not ready", "choose a variant of another engine")
 
 
