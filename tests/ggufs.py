@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from math import prod
+from random import Random
 from typing import Any
 
 from edged.models.ggml_types import TYPES
@@ -116,3 +117,48 @@ def tiny(**changes: Any) -> Header:
         ]
     tensors += [("output_norm.weight", (64,), "F32", None), ("output.weight", (64, 128), "Q8_0", None)]
     return Header([(key, value) for key, value in pairs.items() if value is not None], tensors)
+
+
+def working(seed: int = 1) -> bytes:
+    """Make a model that loads and runs: 1 layer, 2 heads over 1, 32 wide, of random F32 weights; each byte is a token."""
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    kinds = [2, 3, 3, *[6] * 256]  # unknown, control, byte
+    pairs = [
+        ("general.architecture", string("llama")),
+        ("general.alignment", u32(32)),
+        ("llama.block_count", u32(1)),
+        ("llama.context_length", u32(512)),
+        ("llama.embedding_length", u32(32)),
+        ("llama.feed_forward_length", u32(64)),
+        ("llama.attention.head_count", u32(2)),
+        ("llama.attention.head_count_kv", u32(1)),
+        ("llama.attention.layer_norm_rms_epsilon", number("f32", 1e-5)),
+        ("llama.rope.dimension_count", u32(16)),
+        ("llama.vocab_size", u32(len(names))),
+        ("tokenizer.ggml.model", string("llama")),
+        ("tokenizer.ggml.tokens", strings(names)),
+        ("tokenizer.ggml.scores", numbers("f32", [0.0] * len(names))),
+        ("tokenizer.ggml.token_type", numbers("i32", kinds)),
+        ("tokenizer.ggml.bos_token_id", u32(1)),
+        ("tokenizer.ggml.eos_token_id", u32(2)),
+        ("tokenizer.ggml.unknown_token_id", u32(0)),
+        ("tokenizer.ggml.add_bos_token", flag(False)),
+    ]
+    shapes = {
+        "token_embd": (32, len(names)),
+        "blk.0.attn_norm": (32,),
+        "blk.0.attn_q": (32, 32),
+        "blk.0.attn_k": (32, 16),
+        "blk.0.attn_v": (32, 16),
+        "blk.0.attn_output": (32, 32),
+        "blk.0.ffn_norm": (32,),
+        "blk.0.ffn_gate": (32, 64),
+        "blk.0.ffn_up": (32, 64),
+        "blk.0.ffn_down": (64, 32),
+        "output_norm": (32,),
+    }
+    header = Header(list(pairs), [(f"{name}.weight", shape, "F32", None) for name, shape in shapes.items()])
+    size = sum(-(-prod(shape) * 4 // 32) * 32 for shape in shapes.values())
+    random = Random(seed)
+    weights = struct.pack(f"<{size // 4}f", *(random.gauss(0, 0.3) for _ in range(size // 4)))
+    return header.write()[:-size] + weights
