@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 BINS = 15
-_FLOOR = -700.0  # a label's log-odds below the leader's: exp of less is no float
+FLOOR = -700.0  # log-odds below the leader's: exp of less is no float
 _COOLEST, _HOTTEST = 0.05, 50.0
 _STEPS = 60
 
@@ -112,5 +112,5 @@ def area_under_curve(clean: Floats, anomalous: Floats) -> float | None:
 
 
 def _log_scores(log_odds: Floats, temperature: float) -> Floats:
-    scaled = np.maximum(log_odds - log_odds.max(axis=1, keepdims=True), _FLOOR) / temperature
+    scaled = np.maximum(log_odds - log_odds.max(axis=1, keepdims=True), FLOOR) / temperature
     return scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))

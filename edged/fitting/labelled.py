@@ -1,0 +1,210 @@
+"""Read labelled rows: texts of a CSV file, windows of an .npz file; and say what is odd about them.
+
+    CSV    a header line with the columns of text and label; UTF-8
+    .npz   `windows` [n, samples, channels] of numbers as the decoder gives them, and `labels` [n]: indices of the
+           release's labels, or their names; for anomaly `anomalous` [n]: 0 or 1
+
+What is left out is counted with its reason; nothing is mended.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edged.errors import OperatorError, PublisherError
+from edged.models.schema import Manifest
+from edged.npz import read_arrays
+
+MAX_TEXT = 1 << 20  # characters of one cell
+MAX_CSV_BYTES = 256 << 20
+FEW = 10  # rows of a label below which its precision and recall are hardly known
+UNEVEN = 10  # times that the most frequent label outweighs the least frequent one
+_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts and the names of their labels, in the order of the file, without those that lack one of the two."""
+
+    texts: list[str]
+    labels: list[str]
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows that a release can be held to.
+
+    `inputs` are texts (object [n]) or windows float32 [n, samples, channels]; `truth` int [n]: indices of the release's
+    labels, or 0 and 1 for anomalous. `left_out` counts rows by reason, `notes` are sentences about what is odd.
+    """
+
+    file: str
+    inputs: NDArray[Any]
+    truth: NDArray[np.intp]
+    left_out: dict[str, int]
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+def read_labelled(path: Path, manifest: Manifest, text: str = "text", label: str = "label") -> Labelled:
+    """Read what a release for texts (CSV, with these columns) or for windows (.npz) can be held to.
+
+    Raises OperatorError: `data-unreadable`, `data-malformed`, `data-no-column`, `data-no-rows`, `data-not-for-this`.
+    """
+    if manifest.task not in ("classify", "anomaly") or manifest.input.kind == "tensor":
+        text_ = f"the task of {manifest.name} is `{manifest.task}` on a {manifest.input.kind}"
+        raise OperatorError("data-not-for-this", text_, "labelled rows are for classify on texts and windows, and for anomaly on windows")
+    found = _texts(path, manifest, text, label) if manifest.input.kind == "text" else _windows(path, manifest)
+    if not len(found):
+        why = "; ".join(f"{count:,} {reason}" for reason, count in found.left_out.items()) or "it is empty"
+        raise OperatorError("data-no-rows", f"{path} has no row that could be used: {why}", "mend the file, or take another")
+    return found
+
+
+def read_rows(path: Path, text: str, label: str) -> Rows:
+    """Read two columns of a CSV file; OperatorError as `read_labelled`."""
+    csv.field_size_limit(MAX_TEXT)
+    try:
+        if path.stat().st_size > MAX_CSV_BYTES:
+            raise OperatorError("data-malformed", f"{path} is larger than {MAX_CSV_BYTES >> 20} MiB", "a part of the rows will do")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _rows(path, csv.DictReader(file), text, label)
+    except OSError as error:
+        raise OperatorError("data-unreadable", f"{path} cannot be read: {error.strerror}", "check its name and mode") from None
+    except UnicodeDecodeError as error:
+        raise OperatorError("data-malformed", f"{path} is not UTF-8 text: {error.reason}", "save it as UTF-8") from None
+    except csv.Error as error:
+        raise OperatorError("data-malformed", f"{path} is not CSV: {error}", "save it as CSV with a header line") from None
+
+
+def _rows(path: Path, reader: csv.DictReader[str], text: str, label: str) -> Rows:
+    columns = reader.fieldnames or []
+    for name, option in ((text, "--text"), (label, "--label")):
+        if name not in columns:
+            have = ", ".join(f"`{each}`" for each in columns[:20]) or "none: it is empty"
+            raise OperatorError("data-no-column", f"{path} has no column `{name}`; there are: {have}", f"name it with {option}")
+    rows, left_out = Rows([], [], {}), Counter[str]()
+    for row in reader:
+        cell, name = row[text] or "", (row[label] or "").strip()
+        if not cell.strip():
+            left_out["without a text"] += 1
+        elif not name:
+            left_out["without a label"] += 1
+        else:
+            rows.texts.append(cell)
+            rows.labels.append(name)
+    rows.left_out.update(left_out)
+    return rows
+
+
+def _texts(path: Path, manifest: Manifest, text: str, label: str) -> Labelled:
+    rows = read_rows(path, text, label)
+    index = {name: i for i, name in enumerate(manifest.output.labels)}
+    left_out = dict(rows.left_out)
+    unknown = Counter(name for name in rows.labels if name not in index)
+    if unknown:
+        left_out[f"with a label that the release does not have ({_named(unknown)})"] = unknown.total()
+    kept = [i for i, name in enumerate(rows.labels) if name in index]
+    inputs = np.array([rows.texts[i] for i in kept], object)
+    truth = np.array([index[rows.labels[i]] for i in kept], np.intp)
+    return Labelled(path.name, inputs, truth, left_out, [*_doubles(inputs, truth), *_balance(truth, manifest.output.labels)])
+
+
+def _windows(path: Path, manifest: Manifest) -> Labelled:
+    name = "anomalous" if manifest.task == "anomaly" else "labels"
+    windows, marks = _arrays(path, name)
+    wanted = (manifest.input.samples, len(manifest.input.channels))
+    if windows.shape[1:] != wanted or marks.shape != windows.shape[:1]:
+        text = f"{path}: `windows` are {list(windows.shape)} and `{name}` {list(marks.shape)}"
+        raise OperatorError("data-malformed", text, f"windows [n, {wanted[0]}, {wanted[1]}] and {name} [n] are wanted")
+    names = ["clean", "anomalous"] if manifest.task == "anomaly" else manifest.output.labels
+    truth = _truth(marks, names)
+    known = truth >= 0
+    finite = np.isfinite(windows).all(axis=(1, 2))
+    left_out = {
+        "with a label that the release does not have": int((~known).sum()),
+        "with values that are no numbers": int((known & ~finite).sum()),
+    }
+    kept = known & finite
+    notes = _balance(truth[kept], names)
+    if manifest.input.stateful:
+        notes.append("the model keeps a state between windows: these are taken as one stream, in the order of the file")
+    counted = {reason: count for reason, count in left_out.items() if count}
+    return Labelled(path.name, windows[kept].astype(np.float32), truth[kept], counted, notes)
+
+
+def _arrays(path: Path, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        windows = read_arrays(path, ("windows",))["windows"]
+        try:
+            return windows, read_arrays(path, (name,))[name]
+        except PublisherError:
+            return windows, read_arrays(path, (name,), (name,))[name]
+    except PublisherError as error:
+        raise OperatorError("data-malformed", error.text, f"write it with numpy.savez(windows=…, {name}=…)") from None
+
+
+def _truth(marks: NDArray[Any], names: Sequence[str]) -> NDArray[np.intp]:
+    """Give the index of each mark in `names`, -1 where it has none."""
+    if marks.dtype.kind == "U":
+        index = {name: i for i, name in enumerate(names)}
+        return np.array([index.get(str(mark), -1) for mark in marks], np.intp)
+    with np.errstate(invalid="ignore"):
+        whole = marks.astype(np.intp)
+    return np.where((whole == marks) & (whole >= 0) & (whole < len(names)), whole, -1)
+
+
+def _doubles(inputs: NDArray[Any], truth: NDArray[np.intp]) -> list[str]:
+    """Say how many rows repeat others, and how many texts have several labels."""
+    labels_of: dict[str, set[int]] = {}
+    for text, label in zip(inputs.tolist(), truth.tolist()):
+        labels_of.setdefault(text, set()).add(label)
+    repeated = len(inputs) - len(labels_of)
+    torn = sum(len(labels) > 1 for labels in labels_of.values())
+    notes = []
+    if repeated:
+        notes.append(f"{_rows_are(repeated)} the same text as an earlier row: bounds and intervals take rows for independent")
+    if torn:
+        notes.append(f"{torn:,} text{'s have' if torn > 1 else ' has'} more than one label: no model can be right in all of these rows")
+    return notes
+
+
+def _balance(truth: NDArray[np.intp], labels: Sequence[str]) -> list[str]:
+    counts = dict(zip(labels, np.bincount(truth, minlength=len(labels)).tolist()))
+    none = [label for label, count in counts.items() if not count]
+    few = Counter({label: count for label, count in counts.items() if 0 < count < FEW})
+    notes = []
+    if none:
+        notes.append(f"no row has the label {_listed(none)}: nothing is known of it")
+    if few:
+        notes.append(f"few rows have the label {_named(few)}: precision and recall of it are hardly known")
+    least = min((count for count in counts.values() if count), default=0)
+    if least * UNEVEN < max(counts.values(), default=0):
+        most = max(counts, key=counts.__getitem__)
+        notes.append(
+            f"the labels are unbalanced: `{most}` has {counts[most]:,} rows, the least frequent {least:,}; look at each label's recall"
+        )
+    return notes
+
+
+def _rows_are(count: int) -> str:
+    return f"{count:,} row{'s have' if count > 1 else ' has'}"
+
+
+def _named(counts: Counter[str]) -> str:
+    return _listed([f"{name[:40]}: {count:,}" for name, count in counts.most_common()])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
