@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from edged.models.costs import Costs, Macs
 from edged.models.gguf import Gguf, Tensor, read_gguf
 from edged.models.gguf_bytes import malformed, unsupported
@@ -45,6 +47,14 @@ def costs_of_header(gguf: Gguf) -> Costs:
         operators={},
         text=text,
     )
+
+
+def with_head(costs: Costs, path: Path) -> Costs:
+    """Add what a head's file (see `engines/head.py`) takes beside the model, as `arena_bytes`. Raises PublisherError(`npz-malformed`)."""
+    from edged.npz import read_arrays  # numpy: what only reads costs starts without it
+
+    arrays = read_arrays(path, ("mean", "scale", "coef", "intercept"))
+    return msgspec.structs.replace(costs, arena_bytes=sum(array.nbytes for array in arrays.values()))
 
 
 def text_costs_of(gguf: Gguf) -> TextCosts:

@@ -10,8 +10,6 @@ from math import prod
 
 from edged.config.check import Document
 from edged.errors import EdgedError
-from edged.models.costs import Costs
-from edged.models.gguf_costs import costs_of_gguf
 from edged.models.graph import Graph, read_graph
 from edged.models.manifest import Examined, Manifest
 from edged.models.schema import Variant
@@ -39,39 +37,6 @@ def check_graphs(examined: Examined) -> dict[str, Graph]:
         hint = "remove it: it costs one interpreter for each stream"
         document.fault(("input", "stateful"), "not-stateful", "is true, and no variant keeps anything between calls", hint)
     return graphs
-
-
-def check_texts(examined: Examined) -> dict[str, Costs]:
-    """Check the variants of a manifest for texts, whose goldens cannot be run yet; give the costs of those without a fault."""
-    document, manifest = examined.document, examined.manifest
-    if manifest is None or manifest.input.kind != "text":
-        return {}
-    if all(variant.engine != "llama" for variant in manifest.variants):
-        text = "models for text can be packed for engine llama alone by this version of edged"
-        document.fault(("input", "kind"), "task-unsupported", text, "use a newer edged, or engine llama")
-        return {}
-    counted = ((variant.name, _text_costs(document, i, variant, examined)) for i, variant in enumerate(manifest.variants))
-    return {name: costs for name, costs in counted if costs is not None}
-
-
-def _text_costs(document: Document, i: int, variant: Variant, examined: Examined) -> Costs | None:
-    """Count a variant's costs from the header of its file; None with a fault where that fails."""
-    place = ("variants", i)
-    if variant.engine != "llama":
-        text = f"`{variant.engine}` takes no text in this version of edged"
-        document.fault((*place, "engine"), "engine-missing", text, "use a newer edged, or engine llama")
-        return None
-    if variant.golden is not None:
-        text = "goldens for text cannot be run by this version of edged"
-        document.fault((*place, "golden"), "golden-unsupported", text, "remove it, or use a newer edged")
-    path = examined.files.get(variant.file)
-    if path is None:  # missing; that fault is there already
-        return None
-    try:
-        return costs_of_gguf(path)
-    except EdgedError as error:
-        document.fault((*place, "file"), error.code, f"`{variant.file}`: {error.text}", error.hint)
-        return None
 
 
 def _chain_shape(document: Document, manifest: Manifest) -> tuple[int, ...] | None:

@@ -6,15 +6,16 @@ quantization hides a difference. A stateful graph is reset once, then takes them
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edged.engines.base import Engine, Tensor
-from edged.errors import PublisherError
-from edged.models.schema import Golden
+from edged.engines.base import Build, Engine, Tensor
+from edged.errors import EdgedError, PublisherError
+from edged.models.manifest import Examined, Golden, Variant
 from edged.npz import read_arrays
 from edged.packing.fit import fits
 
@@ -26,7 +27,8 @@ class Compared:
     """How far computed outputs are from the golden ones.
 
     `error` is the largest absolute difference, in units of the output tensor, found in golden
-    `row` (from 0) at `index` of that output. `agree` is the part with the same largest output.
+    `row` (from 0) at `index` of that output. `agree` is the part with the same largest output; with `in_words` that of equal
+    answers, and `row` is the first that differs.
     """
 
     rows: int
@@ -34,9 +36,38 @@ class Compared:
     row: int
     index: tuple[int, ...]
     agree: float
+    in_words: bool = False
 
     def __str__(self) -> str:
+        if self.in_words:
+            return f"{self.rows} goldens, same answer {self.agree:.1%}"
         return f"{self.rows} goldens, largest difference {self.error:.3g}, same top-1 {self.agree:.1%}"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One variant's goldens on one runtime."""
+
+    variant: str
+    build: Build
+    compared: Compared
+
+
+def ran_or_fault(examined: Examined, i: int, variant: Variant, build: Build, run: Callable[[Path], Compared]) -> list[Ran]:
+    """Have a variant's goldens run; nothing where it has none or, with a fault, where they are not as promised."""
+    if variant.golden is None or variant.golden.file not in examined.files:
+        return []
+    place = ("variants", i, "golden")
+    try:
+        compared = run(examined.files[variant.golden.file])
+    except EdgedError as error:
+        examined.document.fault((*place, "file"), error.code, error.text, error.hint)
+        return []
+    if wrong := why_not(compared, variant.golden):
+        hint = "compute the goldens from this file, or widen the tolerance"
+        examined.document.fault(place, "golden-differs", f"{variant.name} on {build} {wrong}", hint)
+        return []
+    return [Ran(variant.name, build, compared)]
 
 
 def read_golden(path: Path, given: Tensor, made: Tensor) -> tuple[Array, Array]:
@@ -47,14 +78,14 @@ def read_golden(path: Path, given: Tensor, made: Tensor) -> tuple[Array, Array]:
     arrays = read_arrays(path, ("inputs", "outputs"))
     inputs, outputs = arrays["inputs"], arrays["outputs"]
     if len(inputs.shape) == 0 or len(outputs.shape) == 0 or len(inputs) != len(outputs) or len(inputs) == 0:
-        raise _mismatch(path, f"inputs {list(inputs.shape)} and outputs {list(outputs.shape)} are not one output for each input")
+        raise mismatch(path, f"inputs {list(inputs.shape)} and outputs {list(outputs.shape)} are not one output for each input")
     for name, array, tensor in (("inputs", inputs, given), ("outputs", outputs, made)):
         if array.dtype.name != tensor.dtype:
-            raise _mismatch(path, f"`{name}` are {array.dtype.name}, the tensor is {tensor.dtype}")
+            raise mismatch(path, f"`{name}` are {array.dtype.name}, the tensor is {tensor.dtype}")
         if not fits(array.shape[1:], tensor.shape):
-            raise _mismatch(path, f"`{name}` are {list(array.shape)}, the tensor wants [n, {', '.join(map(str, tensor.shape))}]")
+            raise mismatch(path, f"`{name}` are {list(array.shape)}, the tensor wants [n, {', '.join(map(str, tensor.shape))}]")
         if not np.isfinite(array).all():
-            raise _mismatch(path, f"`{name}` are not all finite")
+            raise mismatch(path, f"`{name}` are not all finite")
     return inputs.reshape(len(inputs), *given.shape), outputs.reshape(len(outputs), *made.shape)
 
 
@@ -81,9 +112,12 @@ def why_not(compared: Compared, golden: Golden) -> str:
         where = f"golden {compared.row} at {list(compared.index)}"
         return f"differs by {compared.error:.6g}, more than atol = {golden.atol:g}, in {where}"
     if golden.agree is not None and compared.agree < golden.agree:
+        if compared.in_words:
+            return f"gives {compared.agree:.1%} of the same answers, less than agree = {golden.agree:g}, first in golden {compared.row}"
         return f"agrees in {compared.agree:.1%} of the top-1, less than agree = {golden.agree:g}"
     return ""
 
 
-def _mismatch(path: Path, text: str) -> PublisherError:
-    return PublisherError("golden-mismatch", f"`{path.name}`: {text}", "goldens are raw tensors of this very variant")
+def mismatch(path: Path, text: str) -> PublisherError:
+    """Make the error for goldens that are of another shape or type."""
+    return PublisherError("golden-mismatch", f"`{path.name}`: {text}", "goldens are raw results of this very variant")

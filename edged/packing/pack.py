@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edged.atomic import write_atomic
-from edged.engines.base import Build, Engine
+from edged.engines.base import Engine
 from edged.engines.choose import RUNTIMES, available, open_engine
 from edged.errors import BoardError, EdgedError
 from edged.models.costs import Costs, costs_of
@@ -19,19 +19,11 @@ from edged.models.graph import Graph
 from edged.models.manifest import MANIFEST, Examined, Manifest, examine
 from edged.models.packed import PACKED, Packed, names_of, seal_file
 from edged.models.schema import Variant
-from edged.packing.check import check_graphs, check_texts
-from edged.packing.goldens import Compared, run_golden, why_not
+from edged.packing.check import check_graphs
+from edged.packing.goldens import Ran, ran_or_fault, run_golden
+from edged.packing.texts import count_texts, run_texts
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """One variant's goldens on one runtime."""
-
-    variant: str
-    build: Build
-    compared: Compared
 
 
 @dataclass(frozen=True)
@@ -52,8 +44,8 @@ def pack(folder: Path, say: Say) -> Report:
     """
     examined = examine(folder)
     say(f"checking {folder / MANIFEST}")
-    graphs, texts = check_graphs(examined), check_texts(examined)
-    ran = _run_goldens(examined, graphs, say)
+    graphs, texts = check_graphs(examined), count_texts(examined)
+    ran = (*_run_goldens(examined, graphs, say), *run_texts(examined, texts, say))
     examined.refuse_faults()
     assert examined.manifest is not None
     costs = {**{name: costs_of(graph) for name, graph in graphs.items()}, **texts}
@@ -107,19 +99,7 @@ def _open(examined: Examined, i: int, variant: Variant, runtime: str, graph: Gra
 
 def _run(examined: Examined, i: int, variant: Variant, engine: Engine) -> list[Ran]:
     """Run a variant's goldens; nothing where it has none or, with a fault, where they are not as promised."""
-    if variant.golden is None or variant.golden.file not in examined.files:
-        return []
-    place = ("variants", i, "golden")
-    try:
-        compared = run_golden(engine, examined.files[variant.golden.file])
-    except EdgedError as error:
-        examined.document.fault((*place, "file"), error.code, error.text, error.hint)
-        return []
-    if wrong := why_not(compared, variant.golden):
-        hint = "compute the goldens from this file, or widen the tolerance"
-        examined.document.fault(place, "golden-differs", f"{variant.name} on {engine.build} {wrong}", hint)
-        return []
-    return [Ran(variant.name, engine.build, compared)]
+    return ran_or_fault(examined, i, variant, engine.build, lambda path: run_golden(engine, path))
 
 
 def _seal(manifest: Manifest, folder: Path, examined: Examined, costs: dict[str, Costs], say: Say) -> Packed:
