@@ -26,8 +26,11 @@ LATE = "late"
 DUPLICATE = "duplicate"
 # One payload holds readings of several label sets; a payload belongs to one stream.
 MIXED_LABELS = "mixed-labels"
-# `missing-channel acc.z` carries the channel, so that a person sees which.
+# A text with nothing in it but space.
+EMPTY_TEXT = "empty-text"
+# These carry what is missing, such as `missing-channel acc.z`, so that a person sees which.
 MISSING = "missing-channel"
+MISSING_FIELD = "missing-field"
 
 
 @dataclass(slots=True)
@@ -50,6 +53,14 @@ class Batch:
     again: bool = False
     connection: int = 0
     size: int = 0
+
+    def parts(self, most: int) -> list[Batch]:
+        """Give the same messages in batches of at most `most`, without what waits for them."""
+        count = len(self.topics)
+        if count <= most:
+            return [self]
+        cut = (slice(start, start + most) for start in range(0, count, most))
+        return [Batch(self.topics[each], self.payloads[each], self.arrival, self.arrival_mono, again=self.again) for each in cut]
 
 
 @dataclass(slots=True)
@@ -78,6 +89,10 @@ class Readings:
     labels: list[tuple[tuple[str, str], ...]] | None
     rejected: list[Rejected]
 
+    def __len__(self) -> int:
+        """Count the readings."""
+        return len(self.values)
+
 
 @dataclass(slots=True)
 class Texts:
@@ -85,6 +100,10 @@ class Texts:
 
     texts: list[str | None]
     rejected: list[Rejected]
+
+    def __len__(self) -> int:
+        """Count the texts."""
+        return len(self.texts) - len(self.rejected)
 
 
 class Window(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edged.config import schema
-from edged.records import MALFORMED, MISSING, MIXED_LABELS, TOO_LARGE, WRONG_LENGTH, WRONG_TYPE, Readings
+from edged.records import EMPTY_TEXT, MALFORMED, MISSING, MIXED_LABELS, TOO_LARGE, WRONG_LENGTH, WRONG_TYPE, Readings
 from edged.stream.decoders.choose import Decoder, make_decoder
 from edged.stream.decoders.csv import MAX_TOPICS
-from edged.stream.decoders.text import decode_text
+from edged.stream.decoders.text import TextMessages
 
 
 def _decode(decoder: Decoder, *payloads: bytes, topic: bytes = b"t") -> Readings:
@@ -175,7 +175,7 @@ def test_long_lines_cost_linear_time(piece: bytes) -> None:
 
 
 def test_text() -> None:
-    found = decode_text([b"\xef\xbb\xbfgr\xc3\xbcn", b"\xff", None, b""], schema.TextDecoder())
-    assert found.texts == ["grün", None, None, ""]
-    assert [(each.message, each.reason) for each in found.rejected] == [(1, MALFORMED), (2, TOO_LARGE)]
-    assert decode_text([b"gr\xfcn"], schema.TextDecoder(encoding="latin-1")).texts == ["grün"]
+    found = TextMessages(schema.TextDecoder()).decode([b"\xef\xbb\xbfgr\xc3\xbcn", b"\xff", None, b"", b" \t\n"], [b"t"] * 5)
+    assert found.texts == ["grün", None, None, None, None]
+    assert [(each.message, each.reason) for each in found.rejected] == [(1, MALFORMED), (2, TOO_LARGE), (3, EMPTY_TEXT), (4, EMPTY_TEXT)]
+    assert TextMessages(schema.TextDecoder(encoding="latin-1")).decode([b"gr\xfcn"], [b"t"]).texts == ["grün"]

@@ -20,7 +20,7 @@ from edged.cli.models.board import Asked
 from edged.cli.models.telling import Telling
 from edged.clock import SystemClock
 from edged.config import schema
-from edged.errors import BoardError, EdgedError, PeerError, PublisherError
+from edged.errors import BoardError, EdgedError, OperatorError, PeerError, PublisherError
 from edged.fleet.agent import Agent
 from edged.fleet.job import Job
 from edged.fleet.job import Progress as JobProgress
@@ -207,9 +207,10 @@ def test_an_update_that_nobody_hears_of_is_an_error(monkeypatch: pytest.MonkeyPa
 def test_a_model_that_takes_text_does_not_fit_a_pipeline_of_readings() -> None:
     text = msgspec.convert({"type": "text"}, schema.Decoder)
     options = schema.Pipeline(name="p", source=schema.StdinSource(), decoder=text, model="har")
-    with pytest.raises(PublisherError) as caught:
+    with pytest.raises(OperatorError) as caught:
         check_channels(options, load_release(HAR).manifest)
-    assert caught.value.code == "text-model"
+    assert caught.value.code == "decoder-does-not-fit"
+    assert "the decoder text gives texts, har takes readings" in caught.value.text
 
 
 @pytest.mark.parametrize("of_the_board", ["infer-failed"])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from edged.config.check import Document
 from edged.models.schema import Cascade, Input, Output, Variant
 from edged.models.sound import Parts
+from edged.models.template import parse_render
 
 TEXT_KEYS = ("template", "system", "examples", "chat", "max_chars", "keep", "render")  # of [input]
 _TASKS = ("classify", "extract", "generate", "embed")
 _WRITTEN = ("extract", "generate")
-_FIELD = re.compile(r"\{[^{}\s]+\}")  # of `render`
 _MEND_TASK = "remove it, or mend `task`"
 
 
@@ -34,9 +32,8 @@ def _input(document: Document, input_: Input, parts: Parts) -> None:
         document.fault(("input", key), "wrong-kind", "is for numbers, and a text has none", "remove it, or mend `kind`")
     if (count := input_.template.count("{text}")) != 1:
         document.fault(("input", "template"), "bad-value", f"has `{{text}}` {count} times", "write it once, where the text is to stand")
-    if input_.render and not _FIELD.search(input_.render):
-        text = "names no field of the message, so that every text would be the same"
-        document.fault(("input", "render"), "bad-value", text, "write a field's path in braces, such as `{output.score}`")
+    if input_.render:
+        _render(document, input_.render)
     for i, example in enumerate(input_.examples):
         place = ("input", "examples", i, "answer")
         if parts.task == "classify" and parts.output and "output.labels" not in parts.broken and example.answer not in parts.output.labels:
@@ -44,6 +41,16 @@ def _input(document: Document, input_: Input, parts: Parts) -> None:
             document.fault(place, "unknown-label", f"`{example.answer[:60]}` is not one of the labels", hint)
         if parts.task == "extract" and not _is_object(example.answer):
             document.fault(place, "bad-value", "is no JSON object, and such is what the model is to write", "write it as the schema says")
+
+
+def _render(document: Document, render: str) -> None:
+    text = "names no field of the message, so that every text would be the same"
+    try:
+        if any(isinstance(part, tuple) for part in parse_render(render)):
+            return
+    except ValueError as error:
+        text = f"has {error}"
+    document.fault(("input", "render"), "bad-value", text, "write a field's path in braces, such as `{output.score}`")
 
 
 def _is_object(answer: str) -> bool:

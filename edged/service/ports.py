@@ -132,7 +132,7 @@ class DaemonPorts(LonePorts):
         self._look()
 
     def fitting(self, release: Release, packed: Packed) -> list[str]:
-        """Raise also OperatorError(`channels-do-not-match`), PublisherError(`text-model`)."""
+        """Raise also OperatorError (`channels-do-not-match`, `decoder-does-not-fit`)."""
         for lane in self.serving.lanes(release.manifest.name):
             check_channels(lane.options, release.manifest)
         return super().fitting(release, packed)

@@ -4,7 +4,7 @@
 
 Three ways lead through, by what the batch looks like, all with the same outcome: readings of
 one stream go as a run, one reading each of many streams goes in one step, and anything else
-is sorted into runs. Messages that are whole inputs (`input.kind = "tensor"`) pass by the
+is sorted into runs. Messages that are whole inputs (`input.kind` tensor or text) pass by the
 windows. The cuts come one after the other, so that what a gap resets is reset in between.
 How streams come from one run to the next, says `handover.py`.
 """
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edged.models.manifest import Input
-from edged.records import WRONG_LENGTH, Batch, Readings, Rejected
+from edged.records import WRONG_LENGTH, Batch, Readings, Rejected, Texts
 from edged.stream.counters import Counters
-from edged.stream.streams import Labels, StreamTable
+from edged.stream.streams import NOT_OURS, Labels, StreamTable
 from edged.stream.timeline import Timeline
 from edged.stream.windows import CUT_WINDOWS, Cuts, WindowTable, slot_bytes
 
@@ -68,18 +68,19 @@ class Assembly:
         self._at_once = CUT_WINDOWS * hop
         self.timeline = Timeline(given.rate_hz, given.gap, given.samples)
 
-    def cuts(self, batch: Batch, readings: Readings) -> Iterator[Cuts]:
-        """Give the windows that a batch's readings complete, at most CUT_WINDOWS at a time."""
+    def cuts(self, batch: Batch, decoded: Readings | Texts) -> Iterator[Cuts]:
+        """Give the windows that a batch's readings complete, or its texts, at most CUT_WINDOWS at a time."""
+        yield from _in_parts(self._texts(batch, decoded) if isinstance(decoded, Texts) else self._windows(batch, decoded))
+
+    def _windows(self, batch: Batch, readings: Readings) -> Iterator[Cuts | None]:
         times = readings.times if readings.times is not None else np.full(len(readings.values), batch.arrival, np.int64)
         topics = batch.topics
         self.timeline.again = batch.again
         if self.given.kind == "tensor":
-            found = self._tensors(batch, readings, times)
-        elif readings.labels is None and topics.count(topics[0]) == len(topics):
-            found = self._one_topic(batch, readings, times)
-        else:
-            found = self._mixed(batch, readings, times)
-        yield from _in_parts(found)
+            return self._tensors(batch, readings, times)
+        if readings.labels is None and topics.count(topics[0]) == len(topics):
+            return self._one_topic(batch, readings, times)
+        return self._mixed(batch, readings, times)
 
     def cuts_of(self, slot: int, values: NDArray[np.float32], times: NDArray[np.int64]) -> Iterator[Cuts]:
         """Give the windows that readings of one known stream complete, at most CUT_WINDOWS at a time."""
@@ -97,7 +98,7 @@ class Assembly:
 
     def _mixed(self, batch: Batch, readings: Readings, times: NDArray[np.int64]) -> Iterator[Cuts | None]:
         """Spread readings of several streams."""
-        by_message = self._slots(batch, readings)
+        by_message = self._slots(batch, readings.labels, readings.rejected)
         slots, values = by_message[readings.message], readings.values
         if slots.min() < 0:
             known = slots >= 0
@@ -111,10 +112,10 @@ class Assembly:
         for first, last in itertools.pairwise(edges):
             yield from self._run(int(slots[first]), values[first:last], times[first:last])
 
-    def _slots(self, batch: Batch, readings: Readings) -> NDArray[np.intp]:
-        """Give the slot of each message. One that was refused has none: its labels are not known."""
-        rejected = {each.message for each in readings.rejected}
-        by_message = self.streams.slots_of(batch.topics, readings.labels, rejected)
+    def _slots(self, batch: Batch, labels: list[Labels] | None, refused: list[Rejected]) -> NDArray[np.intp]:
+        """Give the slot of each message. One that was refused begins no stream: its labels are not known."""
+        rejected = {each.message for each in refused}
+        by_message = self.streams.slots_of(batch.topics, labels, rejected)
         if by_message.min() < 0:
             for message in np.flatnonzero(by_message < 0).tolist():
                 if message not in rejected:
@@ -165,13 +166,21 @@ class Assembly:
         starts = np.flatnonzero(np.diff(readings.message, prepend=-1))
         lengths = np.diff(starts, append=len(readings.message))
         messages = readings.message[starts]
-        slots = self._slots(batch, readings)[messages]
+        slots = self._slots(batch, readings.labels, readings.rejected)[messages]
         for i in np.flatnonzero(lengths != samples).tolist():
             self._reject(batch, Rejected(int(messages[i]), WRONG_LENGTH, f"{lengths[i]} readings instead of {samples}"))
         whole = (lengths == samples) & (slots >= 0)
         if whole.any():
             rows = starts[whole, None] + np.arange(samples)
             yield Cuts(readings.values[rows], slots[whole], times[starts[whole]], times[starts[whole] + samples - 1])
+
+    def _texts(self, batch: Batch, texts: Texts) -> Iterator[Cuts | None]:
+        """Take each message as one text, which is of the time it came."""
+        slots = self._slots(batch, None, texts.rejected)
+        slots[[each.message for each in texts.rejected]] = NOT_OURS
+        known = np.flatnonzero(slots >= 0)
+        came = np.full(len(known), batch.arrival, np.int64)
+        yield Cuts(np.array(texts.texts, object)[known], slots[known], came, came)
 
     def _begin(self, slot: int) -> None:
         """Give a slot to a new stream."""

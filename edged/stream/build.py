@@ -55,7 +55,7 @@ def build_pipeline(
 ) -> Pipeline:
     """Put the pipeline together, with a loaded model, or with the best variant of a release.
 
-    Raises OperatorError(`channels-do-not-match`), PublisherError(`text-model`), and what
+    Raises OperatorError (`channels-do-not-match`, `decoder-does-not-fit`), and what
     loading raises; a loaded model is then still the caller's.
     """
     check_channels(options, model.manifest)

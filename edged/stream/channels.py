@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edged.config import schema
-from edged.errors import OperatorError, PublisherError
+from edged.errors import OperatorError
 from edged.models.manifest import Manifest
 
 
 def check_channels(options: schema.Pipeline, manifest: Manifest) -> NDArray[np.intp] | None:
-    """Hold the decoder's channels against the model's; give the columns to take, None where it is all of them in order.
+    """Hold the decoder's channels against the model's; give the columns to take, None where it is all of them in order, or texts.
 
-    Raises OperatorError(`channels-do-not-match`) naming both sides, PublisherError(`text-model`).
+    Raises OperatorError (`channels-do-not-match`, `decoder-does-not-fit`) naming both sides.
     """
     given, wanted = channels_of(options, manifest), manifest.input.channels
     if len(given) == len(wanted):
@@ -32,12 +32,14 @@ def check_channels(options: schema.Pipeline, manifest: Manifest) -> NDArray[np.i
 
 
 def channels_of(options: schema.Pipeline, manifest: Manifest) -> list[str]:
-    """Give the decoder's channels; PublisherError(`text-model`) where it or the model has none."""
-    if isinstance(options.decoder, schema.TextDecoder) or manifest.input.kind == "text":
-        kinds = f"the decoder is {options.decoder.__struct_config__.tag}, the model's input {manifest.input.kind}"
-        text = f"pipeline {options.name}: text and readings do not fit together: {kinds}"
-        raise PublisherError("text-model", text, "models that take text come with a later version")
-    return options.decoder.channels
+    """Give the decoder's channels, none of texts; OperatorError(`decoder-does-not-fit`) where one side has texts and the other has not."""
+    gives_texts, takes_texts = isinstance(options.decoder, schema.TextDecoder), manifest.input.kind == "text"
+    if gives_texts != takes_texts:
+        ours, theirs = ("texts" if texts else "readings" for texts in (gives_texts, takes_texts))
+        text = f"pipeline {options.name}: the decoder {options.decoder.__struct_config__.tag} gives {ours}, {manifest.name} takes {theirs}"
+        hint = 'write `decoder = { type = "text" }`' if takes_texts else "choose a decoder of readings, or a model that takes texts"
+        raise OperatorError("decoder-does-not-fit", text, hint)
+    return [] if isinstance(options.decoder, schema.TextDecoder) else options.decoder.channels
 
 
 def _column(given: list[str], name: str) -> int | None:

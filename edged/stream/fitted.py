@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edged.clock import NS
 from edged.config import schema
+from edged.models.schema import Input
 from edged.mqtt.topics import Template
 from edged.records import Batch, Rejected
 from edged.stream.assembly import Assembly
@@ -17,11 +20,15 @@ from edged.stream.carried import Identity, identity_of
 from edged.stream.channels import channels_of, check_channels
 from edged.stream.counters import Counters
 from edged.stream.decoders.choose import Decoder, make_decoder
+from edged.stream.decoders.text import TextMessages
 from edged.stream.loaded import LoadedModel, Rows
+from edged.stream.postprocess import Verdict
 from edged.stream.results import ResultMaker
 from edged.stream.sources.pipeline import PipelineSource
-from edged.stream.streams import Labels
+from edged.stream.streams import Labels, Stream
 from edged.stream.windows import Cuts
+
+STEP_NS = NS // 2  # what one call of the model should take at most, so that a slow one is not taken for one that hangs
 
 LabelsOf = Callable[[bytes], Labels | None]
 
@@ -34,16 +41,38 @@ class Fitted:
     """
 
     inference: LoadedModel
-    decoder: Decoder
+    decoder: Decoder | TextMessages
     assembly: Assembly
     results: ResultMaker
     columns: NDArray[np.intp] | None
     identity: Identity
 
+    @property
+    def of_texts(self) -> bool:
+        """Say whether texts go in, and not windows."""
+        return self.inference.manifest.input.kind == "text"
+
+    def at_once(self, each_ns: int) -> int:
+        """Give how many inputs go into one call of the model, where one takes `each_ns`.
+
+        A call with texts shows that it goes on; one with windows should be over before it is taken for one that hangs.
+        """
+        most = self.inference.at_once
+        return most if self.of_texts else max(1, min(most, STEP_NS // max(1, each_ns)))
+
     def scores(self, cuts: Cuts) -> Rows:
-        """Run windows of all the decoder's channels through the model; give a row of scores for each."""
+        """Run texts, or windows of all the decoder's channels, through the model; give a row for each."""
         windows = cuts.windows if self.columns is None else cuts.windows[:, :, self.columns]
         return self.inference.scores(windows, cuts.slots)
+
+    def verdict(self, stream: Stream, cuts: Cuts, i: int, row: Any) -> Verdict | str:
+        """Judge the row of one input, `cuts`' i-th; of a text that was cut the output says how many characters are left out."""
+        verdict = self.inference.verdict(stream.state, row, int(cuts.end[i]))
+        if self.of_texts and isinstance(verdict, Verdict):
+            left_out = len(cuts.windows[i]) - self.inference.manifest.input.max_chars
+            if left_out > 0:
+                verdict.output["cut"] = left_out
+        return verdict
 
 
 def fit(
@@ -60,12 +89,12 @@ def fit(
 
     `counters` and `reject` take what the assembly lets go and refuses. `before` is what the
     pipeline ran so far: a decoder that knows headers goes on. Raises OperatorError
-    (`channels-do-not-match`), PublisherError (`text-model`); `inference` is then still the caller's.
+    (`channels-do-not-match`, `decoder-does-not-fit`); `inference` is then still the caller's.
     """
     manifest = inference.manifest
     columns, channels = check_channels(options, manifest), len(channels_of(options, manifest))
     event_time, labels_of = has_event_time(options.decoder), labels_reader(options.source)
-    decoder = before.decoder if before and not _needs_rate(options.decoder) else make_decoder(options.decoder, manifest.input.rate_hz)
+    decoder = before.decoder if before and not _needs_release(options.decoder) else _decoder(options.decoder, manifest.input)
     assembly = Assembly(
         manifest.input, channels, event_time, options.max_streams, labels_of, inference.new_state, inference.forget, counters, reject
     )
@@ -89,6 +118,10 @@ def has_event_time(decoder: schema.Decoder) -> bool:
     return isinstance(decoder, schema.InfluxDecoder) or bool(getattr(decoder, "time", ""))
 
 
-def _needs_rate(decoder: schema.Decoder) -> bool:
-    """Say whether a decoder spaces readings by the release's rate. None that does remembers anything of its messages."""
-    return isinstance(decoder, schema.JsonDecoder)  # and CborDecoder, which is one
+def _needs_release(decoder: schema.Decoder) -> bool:
+    """Say whether a decoder goes by the release: its rate, or what it renders. None that does remembers anything of its messages."""
+    return isinstance(decoder, (schema.JsonDecoder, schema.TextDecoder))  # and CborDecoder, which is a JsonDecoder
+
+
+def _decoder(options: schema.Decoder, given: Input) -> Decoder | TextMessages:
+    return TextMessages(options, given.render) if isinstance(options, schema.TextDecoder) else make_decoder(options, given.rate_hz)

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from edged.config.schema import Queue
+from edged.config import schema
 from edged.records import Batch
 
 HELD_BYTES = 8 << 20  # Mosquitto 2.0.11 sends up to 20 messages for each acknowledgement, however many are open
@@ -22,7 +22,7 @@ HELD_BYTES = 8 << 20  # Mosquitto 2.0.11 sends up to 20 messages for each acknow
 class Inbox:
     """Batches waiting for one pipeline. `overfull`: a broker was turned away, and should not come back before there is room."""
 
-    def __init__(self, queue: Queue, wake: Callable[[], None]) -> None:
+    def __init__(self, queue: schema.Queue, wake: Callable[[], None]) -> None:
         """`wake` is called after each batch that was put in."""
         self._queue = queue
         self._wake = wake
@@ -135,3 +135,10 @@ class Inbox:
             if batch.done:
                 batch.done()
         self.waiting = sum(len(each.topics) for each in self._batches)
+
+
+def default_queue(options: schema.Pipeline) -> schema.Queue:
+    """A file can wait, and so can a broker that keeps what is not acknowledged; a sensor cannot, and nobody waits for `background`."""
+    source = options.source
+    kept = isinstance(source, schema.MqttSource) and source.qos > 0 and options.class_ != "background"
+    return schema.Queue(full="block") if kept or isinstance(source, (schema.FileSource, schema.StdinSource)) else schema.Queue()

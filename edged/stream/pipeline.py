@@ -17,27 +17,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from edged.clock import NS, Clock
+from edged.clock import Clock
 from edged.config import schema
-from edged.errors import BugError, EdgedError
+from edged.errors import BoardError, BugError, EdgedError
 from edged.histogram import RecentHistogram
 from edged.hold import Hold
-from edged.records import MISSING, Batch, Outgoing, Rejected
+from edged.records import MISSING, MISSING_FIELD, Batch, Outgoing, Readings, Rejected
 from edged.stream.assembly import Assembly
 from edged.stream.carried import Carried
 from edged.stream.change import Change, Load
 from edged.stream.counters import Counters
 from edged.stream.fitted import Fitted, fit
 from edged.stream.handover import dump, restore
-from edged.stream.inbox import Inbox
-from edged.stream.loaded import LoadedModel
+from edged.stream.inbox import Inbox, default_queue
+from edged.stream.loaded import LoadedModel, Rows
 from edged.stream.outputs.base import Output, wanted
 from edged.stream.results import timing
 from edged.stream.seen import Onlooker, Seen
 from edged.stream.swap import as_edged, make
-from edged.stream.windows import CUT_WINDOWS, Cuts
-
-STEP_NS = NS // 2  # what one call of the model should take at most, so that a slow one is not taken for one that hangs
+from edged.stream.windows import Cuts
 
 
 @dataclass
@@ -96,6 +94,7 @@ class Pipeline:
         self.fault = None
         self.fitted_since = self.clock.mono()
         self.counters.infer = RecentHistogram(self.fitted_since)
+        fitted.inference.watch(self._go_on_step)
         self._at_once = 1  # windows in one call of the model; how long one takes shows with the first
 
     def fit(self, inference: LoadedModel) -> Fitted:
@@ -148,7 +147,7 @@ class Pipeline:
             if self.fault is not None:
                 self.failed(self.fault, len(batch.payloads))
                 return
-            for part in _parts(batch, self.fitted.assembly.streams.limit):
+            for part in batch.parts(self.fitted.assembly.streams.limit):
                 self._work_off(part, began, hold)
         except Exception as error:
             self.failed(error, len(batch.payloads))
@@ -208,33 +207,30 @@ class Pipeline:
     def _work_off(self, batch: Batch, began: int, hold: Hold | None) -> None:
         fitted, shadow = self.fitted, self.shadow
         seen: list[Seen] | None = None if shadow is None else []
-        readings = fitted.decoder.decode(batch.payloads, batch.topics)
+        decoded = fitted.decoder.decode(batch.payloads, batch.topics)
         self.counters.messages += len(batch.payloads)
-        for rejected in readings.rejected:
+        for rejected in decoded.rejected:
             self._reject(batch, rejected)
-        if len(readings.values):
-            self.counters.readings += len(readings.values)
-            for cuts in fitted.assembly.cuts(batch, readings):
+        if len(decoded):
+            self.counters.readings += len(decoded)
+            for cuts in fitted.assembly.cuts(batch, decoded):
                 self._infer(cuts, batch.arrival_mono, began, hold, seen)
-            if shadow is not None and seen is not None:
-                shadow.see(batch, readings, seen)
+            if shadow is not None and seen is not None and isinstance(decoded, Readings):
+                shadow.see(batch, decoded, seen)
 
     def _infer(self, cuts: Cuts, arrival: int, began: int, hold: Hold | None, seen: list[Seen] | None) -> None:
         for step in (cuts,) if len(cuts.slots) <= self._at_once else cuts.parts(self._at_once):
             self._step(step, arrival, began, hold, seen)
 
     def _step(self, cuts: Cuts, arrival: int, began: int, hold: Hold | None, seen: list[Seen] | None) -> None:
-        fitted, counters, count = self.fitted, self.counters, len(cuts.windows)
-        counters.windows += count
+        fitted, counters, count = self.fitted, self.counters, len(cuts.slots)
         start = self.busy_since = self.clock.mono()
-        try:
-            scores = fitted.scores(cuts)
-        except Exception:
-            counters.failed_windows += count
-            raise
+        rows = self._rows(cuts)
+        if rows is None:
+            return
         ended = self.clock.mono()
         each = (ended - start) // count
-        self._at_once = max(1, min(CUT_WINDOWS, STEP_NS // max(1, each)))
+        self._at_once = fitted.at_once(each)
         counters.infer.record_many(each / 1e6, count)
         total = ended - arrival
         took = timing(began - arrival, each, total)
@@ -242,7 +238,7 @@ class Pipeline:
         for i, slot in enumerate(cuts.slots.tolist()):
             stream = fitted.assembly.streams.streams[slot]
             end = int(cuts.end[i])
-            verdict = fitted.inference.verdict(stream.state, scores[i], end)
+            verdict = fitted.verdict(stream, cuts, i, rows[i])
             if isinstance(verdict, str):
                 counters.drop(verdict)
                 counters.failed_windows += 1
@@ -253,6 +249,24 @@ class Pipeline:
                 seen.append(Seen(stream.name, end, verdict.output, each))
         if outgoing:
             self._deliver(outgoing, total, hold)
+
+    def _rows(self, cuts: Cuts) -> Rows | None:
+        """Run inputs through the model; None where its process failed over texts, which costs these and no others."""
+        fitted, counters, count = self.fitted, self.counters, len(cuts.slots)
+        counters.windows += count
+        try:
+            return fitted.scores(cuts)
+        except Exception as error:
+            counters.failed_windows += count
+            if not (fitted.of_texts and isinstance(error, BoardError)):
+                raise
+            self.failed(error, count)
+            return None
+
+    def _go_on_step(self) -> None:
+        """See that the model is at work still."""
+        if self.busy_since:
+            self.busy_since = self.clock.mono()
 
     def _deliver(self, outgoing: list[Outgoing], total: int, hold: Hold | None) -> None:
         counters, count = self.counters, len(outgoing)
@@ -272,22 +286,6 @@ class Pipeline:
                     self.delivering = False
 
     def _reject(self, batch: Batch, rejected: Rejected) -> None:
-        named = rejected.reason == MISSING and rejected.detail
+        named = rejected.reason in (MISSING, MISSING_FIELD) and rejected.detail
         self.counters.reject(f"{rejected.reason} {rejected.detail}" if named else rejected.reason)
         self._on_rejected(self.name, batch.topics[rejected.message], batch.payloads[rejected.message], rejected)
-
-
-def _parts(batch: Batch, most: int) -> list[Batch]:
-    """Split a batch so that its messages cannot name more streams at once than there is room for."""
-    count = len(batch.topics)
-    if count <= most:
-        return [batch]
-    cut = (slice(start, start + most) for start in range(0, count, most))
-    return [Batch(batch.topics[each], batch.payloads[each], batch.arrival, batch.arrival_mono, again=batch.again) for each in cut]
-
-
-def default_queue(options: schema.Pipeline) -> schema.Queue:
-    """A file can wait, and so can a broker that keeps what is not acknowledged; a sensor cannot, and nobody waits for `background`."""
-    source = options.source
-    kept = isinstance(source, schema.MqttSource) and source.qos > 0 and options.class_ != "background"
-    return schema.Queue(full="block") if kept or isinstance(source, (schema.FileSource, schema.StdinSource)) else schema.Queue()

@@ -18,7 +18,7 @@ from edged.select.demand import Wanted, costs_of_release
 from edged.select.forecast import SEED, Expected
 from edged.service.lanes import release_of
 from edged.stream.decoders.choose import Decoder, make_decoder
-from edged.stream.pipeline import default_queue
+from edged.stream.inbox import default_queue
 from edged.stream.recording import batches, read_header
 
 _Message = tuple[float, str, int]  # seconds since the start, stream key, readings

@@ -24,7 +24,8 @@ def make_decoder(options: schema.Decoder, rate_hz: float = 0.0) -> Decoder:
     """Make the decoder that `options` ask for.
 
     `rate_hz` is the release's nominal rate: readings of one message that share one time are
-    spaced by it (0: such messages are refused). Raises OperatorError for options that make no sense together.
+    spaced by it (0: such messages are refused). Raises OperatorError for options that make no sense together, and for a
+    decoder of texts, which is `decoders.text.TextMessages`.
     """
     match options:
         case schema.CborDecoder():
