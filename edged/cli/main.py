@@ -34,6 +34,7 @@ COMMANDS = {
     "board": "Show what this board is, measure it, or simulate another.",
     "fit": "Fit classifiers and thresholds of a release on labelled rows.",
     "pack": "Check a model release and make it ready to install.",
+    "eval": "Say what each variant of a release is worth on labelled data.",
     "bench": "Measure how fast a model runs on this board.",
     "fleet": "Sign releases and orders for a fleet of boards, publish them, and watch.",
     "record": "Record what comes from a source into a file.",

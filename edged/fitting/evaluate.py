@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,12 +14,10 @@ from edged.fitting.bounds import interval
 from edged.fitting.cascade import run_cascade
 from edged.fitting.judging import CONFIDENCE, Classified, Scored, classified, scored, stage_answers
 from edged.fitting.labelled import Labelled
-from edged.fitting.running import Ran, run_variant
+from edged.fitting.running import Ran, Say, run_variant
 from edged.models.manifest import ABSENT, Release, Variant
 from edged.models.schema import Manifest
 from edged.stream.loading import OpenEngine
-
-Say = Callable[[str, int, int], None]  # variant, rows that are done, of so many
 
 
 class CascadeFound(msgspec.Struct, frozen=True):
@@ -85,16 +83,16 @@ def evaluate(release: Release, data: Labelled, names: Sequence[str], say: Say, o
 def same_data(manifest: Manifest, file: str) -> Iterator[str]:
     """Say where a release names this file as what it was made or fitted with."""
     fitted = manifest.cascade.fitted if manifest.cascade else {}
-    for where, table in (("[provenance]", manifest.provenance), ("[cascade] fitted", fitted)):
+    for where, table in (("[provenance]", manifest.provenance), ("[cascade.fitted]", fitted)):
         if any(file in text for text in _texts_of(table)):
-            yield f"{where} of the release names {file}: on rows that it was made with, a model looks better than it is"
+            yield f"{where} of the release names {file}: rows that it was made with make it look better than it is"
 
 
 def _run(release: Release, variant: Variant, data: Labelled, say: Say, opener: OpenEngine) -> Ran | EdgedError:
     if not release.has(variant):
         return PublisherError("not-here", ABSENT)
     try:
-        return run_variant(release, variant, data.inputs, opener, lambda done, of: say(variant.name, done, of))
+        return run_variant(release, variant, data.inputs, opener, say)
     except EdgedError as error:
         return error
 

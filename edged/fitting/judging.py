@@ -82,10 +82,13 @@ def stage_answers(variant: Variant, kind: str, scores: NDArray[np.float64], trut
 
 def _at_temperature(kind: str, scores: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     """Give scores [n, labels] of temperature 1 as a variant with another gives them; those of windows have none."""
-    if kind != "text":
-        return scores
+    return metrics.scores_of(log_odds(scores), temperature) if kind == "text" else scores
+
+
+def log_odds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the finite logarithms of scores [n, labels]: log-odds that give them again."""
     with np.errstate(divide="ignore"):
-        return metrics.scores_of(np.maximum(np.log(scores), metrics.FLOOR), temperature)
+        return np.maximum(np.log(scores), metrics.FLOOR)
 
 
 def classified(release: Release, variant: Variant, ran: Ran, data: Labelled) -> Classified:

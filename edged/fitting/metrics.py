@@ -56,13 +56,15 @@ def scores_of(log_odds: Floats, temperature: float = 1.0) -> Floats:
 
 
 def fit_temperature(log_odds: Floats, truth: Ints) -> float:
-    """Find the temperature with the likeliest truth, between 0.05 and 50; the leading labels stay as they are.
+    """Find the temperature with the likeliest truth, between 0.05 and 50 (1 of no rows); leading labels stay as they are.
 
     Guo et al. 2017, "On calibration of modern neural networks", section 4.2. The targets are smoothed by
     one row's worth, as Platt 1999 does: a model that errs in no row of these is not sure for that reason.
     The negative log-likelihood is convex in 1 / temperature, so a golden-section search finds its least.
     """
     n, labels = log_odds.shape
+    if not n:
+        return 1.0
     share = 1.0 / (n + 2)
     target = np.full(log_odds.shape, share / labels)
     target[np.arange(n), truth] += 1.0 - share

@@ -21,7 +21,7 @@ _ALONE = 200  # inputs that are timed one by one
 _ALONE_NS = 5 * NS
 _LEAST = 3
 
-Progress = Callable[[int, int], None]  # rows that are done, of so many
+Say = Callable[[str, int, int], None]  # variant, rows that are done, of so many
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Ran:
     runtime: str
 
 
-def run_variant(release: Release, variant: Variant, inputs: NDArray[Any], open_engine: OpenEngine, progress: Progress) -> Ran:
+def run_variant(release: Release, variant: Variant, inputs: NDArray[Any], open_engine: OpenEngine, say: Say) -> Ran:
     """Load a variant, run inputs [n >= 1] through it, and close it. Raises what loading and running it raise."""
     opened: list[Any] = []
 
@@ -54,7 +54,7 @@ def run_variant(release: Release, variant: Variant, inputs: NDArray[Any], open_e
     model = load_variant(release, msgspec.structs.replace(variant, temperature=1.0), opening)
     load_ms = (time.perf_counter_ns() - start) / 1e6
     try:
-        scores, took_ns = _run(model, inputs, progress)
+        scores, took_ns = _run(model, inputs, say)
         alone_ms = _alone(model, inputs)
         own = getattr(opened[0], "mib", lambda: 0.0)()  # engines for numbers run in this process, and have none
         mib = own or max(0.0, pss_mib() - before)
@@ -63,17 +63,17 @@ def run_variant(release: Release, variant: Variant, inputs: NDArray[Any], open_e
     return Ran(scores, alone_ms, len(inputs) * NS / max(1, took_ns), mib, load_ms, str(model.build))
 
 
-def _run(model: LoadedModel, inputs: NDArray[Any], progress: Progress) -> tuple[NDArray[np.float64], int]:
+def _run(model: LoadedModel, inputs: NDArray[Any], say: Say) -> tuple[NDArray[np.float64], int]:
     """Give the scores of all inputs, and the nanoseconds they took."""
     parts, took = [], 0
     for start in range(0, len(inputs), model.at_once):
-        progress(start, len(inputs))
+        say(model.model.variant, start, len(inputs))
         part = inputs[start : start + model.at_once]
         before = time.perf_counter_ns()
         with np.errstate(all="ignore"):
             parts.append(np.asarray(model.scores(part, np.zeros(len(part), np.intp)), np.float64))
         took += time.perf_counter_ns() - before
-    progress(len(inputs), len(inputs))
+    say(model.model.variant, len(inputs), len(inputs))
     return np.concatenate(parts), took
 
 

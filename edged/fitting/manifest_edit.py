@@ -1,0 +1,61 @@
+"""Write what was fitted into a release's `model.toml`; comments, order and form of all the rest stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from edged.atomic import write_atomic
+from edged.errors import OperatorError, PublisherError, ReleaseFaults
+from edged.models.manifest import MANIFEST, parse_manifest, read_manifest
+
+Table = MutableMapping[str, Any]
+
+
+def edit_manifest(folder: Path, change: Callable[[Table], None]) -> None:
+    """Have `change` edit the tables of a release's `model.toml`, which is replaced at once, or not at all.
+
+    What `change` puts in may be plain Python values; `inline` makes a list of tables that stands on lines of its own.
+    Raises PublisherError as `read_manifest`, ReleaseFaults where the file would have faults, OperatorError
+    `fit-extra-missing` and `cannot-write`.
+    """
+    tomlkit = _tomlkit()
+    path = folder / MANIFEST
+    try:
+        document = tomlkit.parse(read_manifest(path).decode())
+    except ValueError as error:  # of UTF-8 or of TOML
+        raise PublisherError("manifest-unreadable", f"{path} is not TOML: {error}", "`edged pack` says where") from None
+    change(document)
+    changed = tomlkit.dumps(document).encode()
+    _refuse_faults(changed, path)
+    try:
+        write_atomic(path, changed, path.stat().st_mode & 0o777)
+    except OSError as error:
+        raise OperatorError("cannot-write", f"{path} cannot be written: {error.strerror}", "check its owner and mode") from None
+
+
+def inline(tables: list[dict[str, Any]]) -> Any:
+    """Make a list of tables such as `{ use = "words", accept = 0.9 }`, each of which is written on a line of its own."""
+    tomlkit = _tomlkit()
+    listed = tomlkit.array().multiline(True)
+    for values in tables:
+        table = tomlkit.inline_table()
+        table.update(values)
+        listed.append(table)
+    return listed
+
+
+def _tomlkit() -> Any:
+    try:
+        import tomlkit
+    except ImportError:
+        hint = "install it: pip install 'edged[fit]'"
+        raise OperatorError("fit-extra-missing", "editing model.toml needs the Python package tomlkit", hint) from None
+    return tomlkit
+
+
+def _refuse_faults(data: bytes, path: Path) -> None:
+    document, _ = parse_manifest(data, str(path))
+    if document.faults:
+        raise ReleaseFaults(sorted(document.faults, key=lambda fault: fault.line), str(path))
