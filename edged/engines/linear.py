@@ -49,8 +49,7 @@ class LinearEngine:
             # Half 2 r is the words of text r, half 2 r + 1 its characters: each is scaled to length 1.
             half = 2 * row + (feature >= self._words)
             value /= np.sqrt(np.bincount(half, value * value))[half]
-            first = _starts(row)
-            logits[row[first]] += np.add.reduceat(self._coef[feature] * value[:, None], first, axis=0)
+            self._add_products(logits, row, feature, value.astype(np.float32))
         logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
@@ -70,6 +69,13 @@ class LinearEngine:
         """Give the memory back."""
         self._features = None
         self._idf = self._coef = np.empty(0, np.float32)
+
+    def _add_products(self, logits: NDArray[np.float64], row: Ints, feature: Ints, value: NDArray[np.float32]) -> None:
+        """Add to each text's logits its weights times the coefficients: text by text, whose few rows stay in the processor's cache."""
+        first = _starts(row)
+        ends = [*first[1:].tolist(), len(row)]
+        for text, begin, end in zip(row[first].tolist(), first.tolist(), ends):
+            logits[text] += value[begin:end] @ self._coef.take(feature[begin:end], axis=0)
 
     def _counted(self, row: Ints, feature: Ints) -> tuple[Ints, Ints, NDArray[np.float64]]:
         """Give each pair of text and feature once, ordered by text and feature, with its weight before scaling: count × idf."""
