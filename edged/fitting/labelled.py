@@ -1,6 +1,6 @@
 """Read labelled rows: texts of a CSV file, windows of an .npz file; and say what is odd about them.
 
-    CSV    a header line with the columns of text and label; UTF-8
+    CSV    a header line with the columns of text and label, see `rows`
     .npz   `windows` [n, samples, channels] of numbers as the decoder gives them, and `labels` [n]: indices of the
            release's labels, or their names; for anomaly `anomalous` [n]: 0 or 1
 
@@ -9,7 +9,6 @@ What is left out is counted with its reason; nothing is mended.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,23 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edged.errors import OperatorError, PublisherError
+from edged.fitting.rows import read_rows
 from edged.models.schema import Manifest
 from edged.npz import read_arrays
 
-MAX_TEXT = 1 << 20  # characters of one cell
-MAX_CSV_BYTES = 256 << 20
 FEW = 10  # rows of a label below which its precision and recall are hardly known
 UNEVEN = 10  # times that the most frequent label outweighs the least frequent one
 _NAMED = 6
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Texts and the names of their labels, in the order of the file, without those that lack one of the two."""
-
-    texts: list[str]
-    labels: list[str]
-    left_out: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -70,42 +59,6 @@ def read_labelled(path: Path, manifest: Manifest, text: str = "text", label: str
         why = "; ".join(f"{count:,} {reason}" for reason, count in found.left_out.items()) or "it is empty"
         raise OperatorError("data-no-rows", f"{path} has no row that could be used: {why}", "mend the file, or take another")
     return found
-
-
-def read_rows(path: Path, text: str, label: str) -> Rows:
-    """Read two columns of a CSV file; OperatorError as `read_labelled`."""
-    csv.field_size_limit(MAX_TEXT)
-    try:
-        if path.stat().st_size > MAX_CSV_BYTES:
-            raise OperatorError("data-malformed", f"{path} is larger than {MAX_CSV_BYTES >> 20} MiB", "a part of the rows will do")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _rows(path, csv.DictReader(file), text, label)
-    except OSError as error:
-        raise OperatorError("data-unreadable", f"{path} cannot be read: {error.strerror}", "check its name and mode") from None
-    except UnicodeDecodeError as error:
-        raise OperatorError("data-malformed", f"{path} is not UTF-8 text: {error.reason}", "save it as UTF-8") from None
-    except csv.Error as error:
-        raise OperatorError("data-malformed", f"{path} is not CSV: {error}", "save it as CSV with a header line") from None
-
-
-def _rows(path: Path, reader: csv.DictReader[str], text: str, label: str) -> Rows:
-    columns = reader.fieldnames or []
-    for name, option in ((text, "--text"), (label, "--label")):
-        if name not in columns:
-            have = ", ".join(f"`{each}`" for each in columns[:20]) or "none: it is empty"
-            raise OperatorError("data-no-column", f"{path} has no column `{name}`; there are: {have}", f"name it with {option}")
-    rows, left_out = Rows([], [], {}), Counter[str]()
-    for row in reader:
-        cell, name = row[text] or "", (row[label] or "").strip()
-        if not cell.strip():
-            left_out["without a text"] += 1
-        elif not name:
-            left_out["without a label"] += 1
-        else:
-            rows.texts.append(cell)
-            rows.labels.append(name)
-    rows.left_out.update(left_out)
-    return rows
 
 
 def _texts(path: Path, manifest: Manifest, text: str, label: str) -> Labelled:

@@ -18,7 +18,7 @@ def edit_manifest(folder: Path, change: Callable[[Table], None]) -> None:
 
     What `change` puts in may be plain Python values; `inline` makes a list of tables that stands on lines of its own.
     Raises PublisherError as `read_manifest`, ReleaseFaults where the file would have faults, OperatorError
-    `fit-extra-missing` and `cannot-write`.
+    `fit-missing` and `cannot-write`.
     """
     tomlkit = _tomlkit()
     path = folder / MANIFEST
@@ -51,7 +51,7 @@ def _tomlkit() -> Any:
         import tomlkit
     except ImportError:
         hint = "install it: pip install 'edged[fit]'"
-        raise OperatorError("fit-extra-missing", "editing model.toml needs the Python package tomlkit", hint) from None
+        raise OperatorError("fit-missing", "editing model.toml needs the Python package tomlkit", hint) from None
     return tomlkit
 
 
