@@ -11,6 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from edged.errors import OperatorError
@@ -39,7 +40,7 @@ def read_rows(path: Path, text: str, label: str) -> Rows:
     content = _content(path)
     delimiter, columns = _header(path, content, text, label)
     rows, left_out = Rows([], [], {}), Counter[str]()
-    for line, row in _records(path, content, delimiter):
+    for line, row in islice(_records(path, content, delimiter), 1, None):
         if len(row) != len(columns):
             raise _malformed(path, line, f"it has {len(row)} fields, and the header {len(columns)}", "quote texts that hold a delimiter")
         cell, name = row[columns.index(text)], row[columns.index(label)].strip()
