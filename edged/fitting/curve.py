@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -54,5 +53,4 @@ def thinned(points: Sequence[Point], most: int, keep: Point | None = None) -> li
     nearest = [min(points, key=lambda each: abs(each.coverage - step)) for step in steps]
     if keep is not None:
         nearest[int(np.argmin([abs(step - keep.coverage) for step in steps]))] = keep
-    ordered = sorted(nearest, key=lambda each: each.coverage)
-    return [each for each, after in pairwise([*ordered, None]) if after is None or each.coverage != after.coverage]
+    return list({each.coverage: each for each in sorted(nearest, key=lambda each: each.coverage)}.values())

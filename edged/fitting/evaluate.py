@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -13,7 +12,7 @@ from edged.errors import EdgedError, PublisherError
 from edged.fitting.bounds import interval
 from edged.fitting.cascade import run_cascade
 from edged.fitting.judging import CONFIDENCE, Classified, Scored, classified, scored, stage_answers
-from edged.fitting.labelled import Labelled
+from edged.fitting.labelled import Labelled, naming
 from edged.fitting.running import Ran, Say, run_variant
 from edged.models.manifest import ABSENT, Release, Variant
 from edged.models.schema import Manifest
@@ -72,20 +71,13 @@ def evaluate(release: Release, data: Labelled, names: Sequence[str], say: Say, o
     judge = classified if manifest.task == "classify" else scored
     found = [judge(release, variant, ran[variant.name], data) for variant in wanted if variant.name in ran]
     cascade, notes = _cascade(manifest, ran, data)
+    notes += naming("[cascade.fitted]", manifest.cascade.fitted, data.file) if manifest.cascade else []
     minimum = manifest.quality.minimum if manifest.quality else None
     return Evaluation(
         manifest.name, manifest.version, manifest.release, data.file, len(data), data.left_out,
-        [*data.notes, *same_data(manifest, data.file), *notes, *_unjudged(manifest)],
+        [*data.notes, *notes, *_unjudged(manifest)],
         baseline, float(counts.max() / len(data)), minimum, found, failed, cascade, _smallest(manifest, found),
     )  # fmt: skip
-
-
-def same_data(manifest: Manifest, file: str) -> Iterator[str]:
-    """Say where a release names this file as what it was made or fitted with."""
-    fitted = manifest.cascade.fitted if manifest.cascade else {}
-    for where, table in (("[provenance]", manifest.provenance), ("[cascade.fitted]", fitted)):
-        if any(file in text for text in _texts_of(table)):
-            yield f"{where} of the release names {file}: rows that it was made with make it look better than it is"
 
 
 def _run(release: Release, variant: Variant, data: Labelled, say: Say, opener: OpenEngine) -> Ran | EdgedError:
@@ -111,9 +103,8 @@ def _cascade(manifest: Manifest, ran: dict[str, Ran], data: Labelled) -> tuple[C
         for stage in cascade.stages
     ]
     done = run_cascade(answers, [stage.accept for stage in cascade.stages])
-    p50 = [float(np.median(ran[stage.use].alone_ms)) for stage in cascade.stages]
     bounds = interval(done.right, done.accepted, CONFIDENCE)
-    ms = sum(asked * each for asked, each in zip(done.asked, p50)) / len(data)
+    ms = sum(asked * ran[stage.use].p50_ms for asked, stage in zip(done.asked, cascade.stages)) / len(data)
     limited = [stage.use for stage in cascade.stages if stage.per_hour]
     notes = [f"the hourly budgets of the cascade ({', '.join(limited)}) are not counted here"] if limited else []
     names, accept = [stage.use for stage in cascade.stages], [stage.accept for stage in cascade.stages]
@@ -140,14 +131,3 @@ def _unjudged(manifest: Manifest) -> list[str]:
     if quality is None or quality.minimum is None or quality.metric.lower() == measured:
         return []
     return [f"[quality] minimum is of `{quality.metric}`, and `{measured}` was measured: which variant meets it is not known"]
-
-
-def _texts_of(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _texts_of(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts_of(each)

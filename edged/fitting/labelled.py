@@ -58,7 +58,14 @@ def read_labelled(path: Path, manifest: Manifest, text: str = "text", label: str
     if not len(found):
         why = "; ".join(f"{count:,} {reason}" for reason, count in found.left_out.items()) or "it is empty"
         raise OperatorError("data-no-rows", f"{path} has no row that could be used: {why}", "mend the file, or take another")
+    found.notes.extend(naming("[provenance]", manifest.provenance, path.name))
     return found
+
+
+def naming(where: str, table: object, file: str) -> list[str]:
+    """Say that a table of the release names this file: as what it was made or fitted with."""
+    named = file in str(table)
+    return [f"{where} of the release names {file}: rows that it was made with make it look better than it is"] if named else []
 
 
 def _texts(path: Path, manifest: Manifest, text: str, label: str) -> Labelled:

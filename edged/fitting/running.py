@@ -41,6 +41,11 @@ class Ran:
     load_ms: float
     runtime: str
 
+    @property
+    def p50_ms(self) -> float:
+        """Give the middle of the times of single inputs."""
+        return float(np.median(self.alone_ms))
+
 
 def run_variant(release: Release, variant: Variant, inputs: NDArray[Any], open_engine: OpenEngine, say: Say) -> Ran:
     """Load a variant, run inputs [n >= 1] through it, and close it. Raises what loading and running it raise."""

@@ -53,6 +53,7 @@ class CascadeFit(msgspec.Struct, frozen=True):
     chosen: Point
     curve: list[Point]
     ms: float  # for one input, in the mean
+    left_out: dict[str, int]
     notes: list[str]
 
 
@@ -65,16 +66,12 @@ def fit_stages(
     Raises PublisherError(`no-such-variant`), OperatorError(`not-classify`), and what running a variant raises.
     """
     if release.manifest.task != "classify":
-        raise OperatorError(
-            "not-classify", f"the task of {release.manifest.name} is `{release.manifest.task}`", "a cascade is for classify"
-        )
+        text = f"the task of {release.manifest.name} is `{release.manifest.task}`"
+        raise OperatorError("not-classify", text, "a cascade is for classify; for anomaly there is `edged fit threshold`")
     variants = _stages(release, names)
-    ran = {
-        each.name: run_variant(release, each, data.inputs, opener, lambda done, of, name=each.name: say(name, done, of))
-        for each in variants
-    }
+    ran = {each.name: run_variant(release, each, data.inputs, opener, say) for each in variants}
     if not names and release.manifest.cascade is None:
-        variants = sorted(variants, key=lambda each: float(np.median(ran[each.name].alone_ms)))
+        variants = sorted(variants, key=lambda variant: ran[variant.name].p50_ms)
     first = first_half(data.inputs)
     kind, delta = release.manifest.input.kind, 1.0 - confidence
     warm = [_temperature(kind, ran[each.name], data.truth, first) for each in variants]
@@ -87,7 +84,7 @@ def fit_stages(
     ms = sum(asked * stage.p50_ms for asked, stage in zip(chosen.asked, stages)) / max(1, found.chosen.rows)
     return CascadeFit(
         target, confidence, found.reached, found.needed, data.file, int(first.sum()), int((~first).sum()), stages, chosen,
-        curve_of(found.proposed, delta), ms, data.notes,
+        curve_of(found.proposed, delta), ms, data.left_out, data.notes,
     )  # fmt: skip
 
 
@@ -142,5 +139,5 @@ def _stage(found: Fitted, i: int, temperature: float, later: StageAnswers, plain
         later.name, temperature, found.chosen.accept[i], found.chosen.asked[i], found.chosen.taken[i],
         float(later.right.mean()) if len(later.right) else 0.0,
         metrics.calibration_error(plain.scores, plain.right), metrics.calibration_error(later.scores, later.right),
-        float(np.median(ran.alone_ms)), curve_alone(later, delta),
+        ran.p50_ms, curve_alone(later, delta),
     )  # fmt: skip
