@@ -9,6 +9,7 @@ import numpy as np
 
 from edged.engines.linear import LinearEngine
 from edged.engines.text import TextUse
+from tests.ggufs import working
 
 LABELS = ("Bucket", "Engine", "Hydraulics")
 TEXTS = ["bucket teeth worn", "engine low power", "replace hydraulics hose", "nothing known"]
@@ -32,6 +33,13 @@ engine = "linear"
 file = "words.npz"
 quality = 0.9
 golden = { file = "golden-words.npz", atol = 1e-6 }
+"""
+
+LANGUAGE_MODEL = """[[variants]]
+name = "labels"
+engine = "llama"
+file = "model.gguf"
+quality = 0.8
 """
 
 
@@ -59,9 +67,11 @@ def words_file(path: Path, labels: Sequence[str] = LABELS) -> Path:
 
 
 def write_release(folder: Path, manifest: str = MANIFEST) -> Path:
-    """Make a release with variant `words` and its goldens."""
+    """Make a release with the files of its variants: `words` with goldens, and a language model that knows nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = LinearEngine(words_file(folder / "words.npz"), TextUse("classify", labels=LABELS))
     np.savez(folder / "golden-words.npz", texts=np.array(TEXTS), outputs=engine.scores(TEXTS))
+    if "model.gguf" in manifest:
+        (folder / "model.gguf").write_bytes(working())
     (folder / "model.toml").write_text(manifest)
     return folder

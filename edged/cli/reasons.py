@@ -80,7 +80,7 @@ def _totals(answer: Answer, width: int) -> list[str]:
     """Say what everything that was chosen takes together."""
     chosen, limits = [row for row in answer.rows if row.chosen], answer.limits
     mib = sum(row.predicted_mib if row.measured_mib is None else row.measured_mib for row in chosen)
-    times = [(row.predicted_ms if row.measured_ms is None else row.measured_ms, row.windows_per_s) for row in chosen]
+    times = [(row.predicted_ms if row.measured_ms is None else row.measured_ms, row.windows_per_s * row.threads) for row in chosen]
     busy = sum(ms * rate for ms, rate in times) / 1000
     workers = f"{number(limits.share * limits.workers)} workers, {limits.share:.0%} of {limits.workers:g}"
     texts = {

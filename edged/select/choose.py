@@ -25,8 +25,13 @@ _MOST = 1e12  # workers, MiB: beyond it there is no limit, and no number that a 
 
 
 def load(demand: Demand, option: Option) -> float:
-    """Give what part of one worker's time an option takes, at the rate of its pipeline."""
+    """Give what part of the time an option works, at the rate of its pipeline."""
     return option.ms * demand.windows_per_s / 1000
+
+
+def work(demand: Demand, option: Option) -> float:
+    """Give how many workers' time an option takes, all of its threads together."""
+    return load(demand, option) * option.threads
 
 
 def whole(workers: float, mib: float) -> tuple[int, int]:
@@ -77,4 +82,4 @@ def _served(demands: Sequence[Demand]) -> dict[str, int]:
 
 
 def _needs(demand: Demand, option: Option) -> tuple[int, int]:
-    return whole(load(demand, option), option.mib)
+    return whole(work(demand, option), option.mib)

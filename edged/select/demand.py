@@ -9,7 +9,7 @@ from pathlib import Path
 from edged.board.inforce import Board, board_here
 from edged.config import schema
 from edged.engines.base import Build
-from edged.engines.choose import NEEDS, PARTS, RUNTIMES, available
+from edged.engines.choose import NEEDS, RUNTIMES, TEXT_RUNTIMES, available, text_builds
 from edged.models.costs import Costs
 from edged.models.manifest import ABSENT, Release
 from edged.models.schema import Variant
@@ -17,13 +17,14 @@ from edged.select.costing import costs_of_release, sha256_of
 from edged.select.measured import ENOUGH, ENOUGH_FOR_PEAKS, Lookup, Measured
 from edged.select.predict import Need, predict
 from edged.select.preparing import preparing_ms
+from edged.select.stages import asked_before, part_asked, place_of
 from edged.select.terms import Demand, Limits, Option
-from edged.select.text import TextUse, predict_text, speed_of
+from edged.select.texts import need_of_text, threads_of
 
 __all__ = ["Wanted", "costs_of_release", "demands", "limits_of", "runtime_mib", "sha256_of"]
 
 _RATE = 1.0  # windows a second of one stream, where the release says no rate
-_TEXT = TextUse(prompt=128, new=32, context=1024)  # what a text is taken for, before one was seen
+_PACKAGES = {"tflite": RUNTIMES, "llama": TEXT_RUNTIMES}  # by engine; `linear` has no package of its own
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def demands(wanted: Sequence[Wanted], board: Board, measured: Lookup | None = No
     Preprocessing is measured on this machine. For a `board` that is another one it is scaled by what a call into a runtime
     costs on both; `here` is this machine, left out: looked at.
     """
-    builds = available() if board.detected is not None else []
+    builds = [*available(), *text_builds()] if board.detected is not None else []
     slower = 1.0
     if board.detected is None and any(each.release.manifest.input.preprocess for each in wanted):
         slower = board.rates(None).call_us / (here or board_here(Path("/"))).rates(None).call_us
@@ -69,16 +70,21 @@ def runtime_mib(board: Board) -> float:
 
 @dataclass(frozen=True)
 class _Runtimes:
-    """The runtimes of this board, best first, and what was measured with them; none for another board."""
+    """The runtimes of this board, of each engine the best first, and what was measured with them; none for another board."""
 
     builds: Sequence[Build]
     measured: Lookup | None
 
-    def find(self, release: Release, variant: str, board: Board) -> Measured | None:
+    def of(self, engine: str) -> list[Build]:
+        """Give those that run an engine."""
+        return [build for build in self.builds if build.engine == engine]
+
+    def find(self, release: Release, variant: Variant, board: Board) -> Measured | None:
         """Give what a variant took with the best runtime that ran it."""
-        if self.measured is None or not self.builds or (sha256 := sha256_of(release, variant)) is None:
+        builds = self.of(variant.engine)
+        if self.measured is None or not builds or (sha256 := sha256_of(release, variant.name)) is None:
             return None
-        found = (self.measured.find(sha256, str(build), board.key) for build in self.builds)
+        found = (self.measured.find(sha256, str(build), board.key) for build in builds)
         return next((each for each in found if each), None)
 
 
@@ -86,14 +92,15 @@ def _demand(wanted: Wanted, board: Board, runtimes: _Runtimes, slower: float) ->
     manifest, options = wanted.release.manifest, wanted.options
     rate, quality, streams = wanted.windows_per_s, manifest.quality, max(1, wanted.streams)
     preparing = preparing_ms(manifest.input) * slower
+    rate = rate if rate is not None else streams * _nominal(wanted.release)
     return Demand(
         pipeline=options.name,
         model=manifest.name,
         release=manifest.release,
         class_=options.class_,
         deadline_ms=options.deadline_ms,
-        windows_per_s=rate if rate is not None else streams * _nominal(wanted.release),
-        options=tuple(_option(wanted, variant, board, runtimes, preparing) for variant in manifest.variants),
+        windows_per_s=rate,
+        options=tuple(_option(wanted, variant, board, runtimes, preparing, rate) for variant in manifest.variants),
         higher_is_better=quality is None or quality.higher_is_better,
         minimum=quality.minimum if quality else None,
     )
@@ -105,25 +112,30 @@ def _nominal(release: Release) -> float:
     return given.rate_hz / (given.hop or given.samples) or _RATE
 
 
-def _option(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes, preparing: float) -> Option:
-    costs, stateful = wanted.costs.get(variant.name), wanted.release.manifest.input.stateful
-    need = _predicted(costs, board, runtimes) if costs else Need(0.0, 0.0)
+def _option(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes, preparing: float, rate: float) -> Option:
+    release, stateful = wanted.release, wanted.release.manifest.input.stateful
+    before = [each for each in asked_before(release, variant.name) if not _refused(wanted, each, board, runtimes)]
+    needs = [_predicted(wanted, each, board, runtimes) for each in (*before, variant)]
+    asked = [part_asked(release.manifest, each.name, rate) for each in (*before, variant)]
     copies = 1 + max(1, wanted.streams) if stateful else 1  # one engine for each stream, and the one that was loaded first
     tried = 2 if stateful else 1  # a trial has one stream
-    ms, mib = need.ms + preparing, need.mib * copies
-    found = runtimes.find(wanted.release, variant.name, board)
+    ms = preparing + sum(need.ms * part for need, part in zip(needs, asked))
+    mib = sum(need.mib for need in needs) * copies
+    found = runtimes.find(release, variant, board)
     timed = found is not None and found.windows >= ENOUGH
     return Option(
         variant=variant.name,
         engine=variant.engine,
         quality=variant.quality,
         ms=found.p50_ms if found and timed else ms,
-        worst_ms=_worst_ms(found) if found and timed else ms,
+        worst_ms=_worst_ms(found) if found and timed else preparing + sum(need.ms for need in needs),
         mib=found.mib * copies / tried if found and found.mib is not None else mib,
         predicted_ms=ms,
         predicted_mib=mib,
         measured=timed,
         measured_mib=found is not None and found.mib is not None,
+        threads=threads_of(variant.engine, board),
+        stage=place_of(release.manifest, variant.name),
         refused=_refused(wanted, variant, board, runtimes),
     )
 
@@ -132,11 +144,13 @@ def _worst_ms(found: Measured) -> float:
     return found.p95_ms if found.windows >= ENOUGH_FOR_PEAKS else found.p50_ms
 
 
-def _predicted(costs: Costs, board: Board, runtimes: _Runtimes) -> Need:
-    if costs.text:
-        text = predict_text(costs.file_bytes, costs.text, speed_of(board.profile, board.bandwidth_gbs, board.workers), _TEXT)
-        return Need(text.total_ms, text.mib)
-    return predict(costs, board.rates(_name_of(runtimes.builds)), board.bandwidth_gbs)
+def _predicted(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes) -> Need:
+    manifest, costs = wanted.release.manifest, wanted.costs.get(variant.name)
+    if costs is None:
+        return Need(0.0, 0.0)
+    if manifest.input.kind == "text":
+        return need_of_text(manifest, variant, costs, board)
+    return predict(costs, board.rates(_name_of(runtimes.of(variant.engine))), board.bandwidth_gbs)
 
 
 def _refused(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes) -> str:
@@ -146,13 +160,13 @@ def _refused(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes
         return f"engine: {engine} runs on {' and '.join(arches)}, and this board is {board.arch}"
     if missing := [each for each in arches[board.arch] if each not in board.isa]:
         return f"engine: {engine} needs {' and '.join(missing)}, which this board does not have"
-    if engine not in PARTS:
-        return f"engine: {engine} is not part of this version of edged"
-    if board.detected is not None and not runtimes.builds:
-        packages = " or ".join(package for package, _ in RUNTIMES.values())
+    if board.detected is not None and not runtimes.of(engine):
+        packages = " or ".join(package for package, _ in _PACKAGES[engine].values())
         return f"engine: no runtime for {engine} is installed, such as {packages}"
     if not wanted.release.has(variant):
         return f"absent: {ABSENT}"
+    if place_of(wanted.release.manifest, variant.name) == 0:
+        return "cascade: it is none of its stages"
     if variant.name in wanted.failed:
         return f"load: {wanted.failed[variant.name]}"
     return "" if variant.name in wanted.costs else "costs: neither release.json nor its file says what it takes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from edged.select.choose import choose, load
+from edged.select.choose import choose, load, work
 from edged.select.pressure import Pressure, running_options
 from edged.select.quality import is_below_minimum, relative
 from edged.select.terms import Demand, Limits, Option
@@ -23,13 +23,14 @@ def broken(pressure: Pressure, demands: Sequence[Demand], limits: Limits, runnin
     """
     squeezed, narrow = pressure.squeezed(demands, limits, margin=margin)
     options = running_options(squeezed, running)
-    used = {each.pipeline: options[each.pipeline].ms * each.windows_per_s / 1000 for each in squeezed}
+    used = {each.pipeline: work(each, options[each.pipeline]) for each in squeezed}
+    alone = max((load(each, options[each.pipeline]) for each in squeezed), default=0.0)
     causes = []
     if sum(option.mib for option in options.values()) > narrow.memory_mib + _CLOSE:
         causes.append(MEMORY)
     if sum(used.values()) > narrow.share * narrow.workers + _CLOSE and narrow.workers < limits.workers:
         causes.append(HEAT)
-    if sum(used.values()) > limits.share * limits.workers + _CLOSE or max(used.values(), default=0.0) > limits.share + _CLOSE:
+    if sum(used.values()) > limits.share * limits.workers + _CLOSE or alone > limits.share + _CLOSE:
         causes.append(RATE if pressure.slow <= 1.01 else THROTTLED)
     if any(options[each.pipeline].worst_ms > each.deadline_ms for each in squeezed):
         causes.append(DEADLINE if pressure.late or pressure.slow <= 1.01 else THROTTLED)
@@ -101,7 +102,7 @@ def _no_larger(demand: Demand, running: Mapping[str, str], cause: str) -> Demand
 
 
 def _need(option: Option, cause: str) -> float:
-    return option.mib if cause == MEMORY else option.ms
+    return option.mib if cause == MEMORY else option.ms * option.threads
 
 
 def could_rise(demand: Demand, option: Option) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import floor, inf, isfinite, log10
 
-from edged.select.choose import load, may_run, whole
+from edged.select.choose import load, may_run, whole, work
 from edged.select.quality import is_below_minimum, known
 from edged.select.terms import Demand, Limits, Option
 
@@ -53,18 +53,18 @@ def _own(demand: Demand, option: Option, limits: Limits) -> Iterator[Miss]:
 
 def _shared(demand: Demand, option: Option, limits: Limits, others: Others) -> Iterator[Miss]:
     """Give what it lacks beside the others."""
-    busy = load(demand, option)
+    busy, is_alone = work(demand, option), load(demand, option) <= limits.share
     free, free_mib = limits.share * limits.workers, limits.memory_mib
-    busy_left = max(0.0, free - sum(load(*other) for other in others))
+    busy_left = max(0.0, free - sum(work(*other) for other in others))
     mib_left = max(0.0, free_mib - sum(other.mib for _, other in others))
     need, room = whole(busy, option.mib), whole(free, free_mib)
-    taken = [whole(load(*other), other[1].mib) for other in others]
+    taken = [whole(work(*other), other[1].mib) for other in others]
     if need[1] + sum(mib for _, mib in taken) > room[1]:
         shown, over = pair(option.mib, mib_left), option.mib - mib_left
         after = _after(others, lambda other: other[1].mib)
         yield Miss(f"memory: needs {shown[0]} MiB, {shown[1]} left{after}", _lack(option.mib, mib_left), f" ({number(over)} MiB short)")
-    if busy <= limits.share and need[0] + sum(time for time, _ in taken) > room[0]:
-        shown, after = pair(busy, busy_left), _after(others, lambda other: load(*other))
+    if is_alone and need[0] + sum(time for time, _ in taken) > room[0]:
+        shown, after = pair(busy, busy_left), _after(others, lambda other: work(*other))
         yield Miss(f"processor: takes {shown[0]} workers, {shown[1]} left{after}", _lack(busy, busy_left))
 
 

@@ -147,7 +147,7 @@ class Pressure:
         options = running_options(demands, running)
         aside = [each for each in demands if each.pipeline in self.aside]
         mib = sum(options[each.pipeline].mib for each in aside)
-        ms = sum(min(1000 * limits.share, options[each.pipeline].ms * self._rate(each)) for each in aside)
+        ms = sum(min(1000 * limits.share, options[each.pipeline].ms * self._rate(each)) * options[each.pipeline].threads for each in aside)
         self._aside = mib, ms
         memory, workers = limits.memory_mib - mib, limits.workers - ms / (1000 * limits.share)
         left = replace(limits, memory_mib=max(0.0, memory), workers=max(0.0, workers))
@@ -212,7 +212,9 @@ class Pressure:
         silent = observed.temperature_c is None and self._heat.said_within(SILENT_S, observed.mono_ns)
         self.hot = below <= NEAR_C or bool(word & _HEATED)
         self.slow = self._slow.take(self._slow_now(bool(word & _CAPPED)), observed.mono_ns)
-        used = sum(options[each.pipeline].ms * self._rate(each) for each in demands if each.pipeline in options)
+        used = sum(
+            options[each.pipeline].ms * options[each.pipeline].threads * self._rate(each) for each in demands if each.pipeline in options
+        )
         self._take_cap(used, limits, cool=below > COOL_C and not word & _HEATED, silent=silent)
 
     def _slow_now(self, capped: bool) -> float:

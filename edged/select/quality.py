@@ -26,7 +26,10 @@ def relative(demand: Demand) -> list[int]:
 
     Own by best, for errors best by own. Where one is zero or negative a ratio says nothing: then the best counts 1, the worst
     a half, the others between them by their difference. An unknown quality is half the lowest known one; all unknown: 1 each.
+    Of a cascade's stages the last counts 1, and each before it less: what a stage knows alone says nothing of it there.
     """
+    if (stages := max((option.stage or 0 for option in demand.options), default=0)) > 0:
+        return [max(1, UNITS * (option.stage or 0) // stages) for option in demand.options]
     qualities = [known(option) for option in demand.options]
     there = [quality for quality in qualities if quality is not None]
     if not there:

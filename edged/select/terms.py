@@ -13,11 +13,13 @@ class Option:
     """One variant that one pipeline could run.
 
     quality     as the release says; None: not known
-    ms          processor time of one window, in milliseconds: preprocessing, model and task
+    ms          time of one window where nothing disturbs it, in milliseconds: preprocessing, model and task
     worst_ms    what is held against the deadline: the 95th percentile where enough was measured for one, else `ms`
     mib         memory that it takes beside the others; for a stateful graph that of all streams
     predicted_ms, predicted_mib   what was predicted, also where `ms` and `mib` were measured
     measured    whether `ms` was measured on this board with this engine build; `measured_mib` the same of `mib`
+    threads     that work on one window together, each for `ms`
+    stage       its place in the release's cascade, from 1: with the stages before it, it is better than these alone; None: there is none
     refused     why it cannot run here whatever the others do, such as `engine: llama is not part of …`; empty: it can
     """
 
@@ -31,6 +33,8 @@ class Option:
     predicted_mib: float
     measured: bool = False
     measured_mib: bool = False
+    threads: int = 1
+    stage: int | None = None
     refused: str = ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edged.errors import DoesNotFit
-from edged.select.choose import load, whole
+from edged.select.choose import whole, work
 from edged.select.misses import misses, number, pair
 from edged.select.quality import known, relative
 from edged.select.terms import Choice, Demand, Limits, Option
@@ -23,7 +23,10 @@ _UNFINISHED = "search: ended before what is best for all was known"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant of one pipeline. Times in ms a window, memory in MiB; `code` is `chosen` or the first word of `reason`."""
+    """One variant of one pipeline. Times in ms a window, memory in MiB; `code` is `chosen` or the first word of `reason`.
+
+    `threads` work on a window together; `stage` is its place in a cascade, None where there is none.
+    """
 
     pipeline: str
     model: str
@@ -39,6 +42,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     chosen: bool
     reason: str
     code: str
+    threads: int = 1
+    stage: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +113,9 @@ def _worse(demand: Demand, option: Option, chosen: Option) -> str:
     """Say in what an option that fits is not as good as the one that was chosen."""
     shares = dict(zip((each.variant for each in demand.options), relative(demand)))
     own_share, best_share, best = shares[option.variant], shares[chosen.variant], chosen.variant
-    own_need, best_need = (whole(load(demand, each), each.mib) for each in (option, chosen))
+    if option.stage and chosen.stage and option.stage < chosen.stage:
+        return f"cascade: it is asked before {best}"
+    own_need, best_need = (whole(work(demand, each), each.mib) for each in (option, chosen))
     if own_share < best_share:
         return _lower(option, chosen)
     if own_share == best_share and own_need[0] > best_need[0]:
@@ -144,4 +151,6 @@ def _row(demand: Demand, option: Option, is_chosen: bool, reason: str) -> Row:
         chosen=is_chosen,
         reason=reason,
         code=reason.partition(":")[0],
+        threads=option.threads,
+        stage=option.stage,
     )

@@ -23,7 +23,7 @@ from edged.config import schema
 from edged.errors import EdgedError
 from edged.models.costs import Costs
 from edged.models.manifest import Release
-from edged.select.choose import choose, is_sound, load
+from edged.select.choose import choose, is_sound, work
 from edged.select.demand import Wanted, costs_of_release, demands, limits_of, runtime_mib, sha256_of
 from edged.select.measured import Measured, Measurements
 from edged.select.misses import misses
@@ -230,7 +230,7 @@ def selection_of(state_dir: Path, profile: str, budget_mib: int, root: Path = Pa
 
 def _left(limits: Limits, others: Sequence[tuple[Demand, Option]]) -> Limits:
     mib = sum(option.mib for _, option in others)
-    busy = sum(load(demand, option) for demand, option in others)
+    busy = sum(work(demand, option) for demand, option in others)
     return replace(limits, memory_mib=max(0.0, limits.memory_mib - mib), workers=max(0.0, limits.workers - busy / limits.share))
 
 

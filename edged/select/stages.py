@@ -1,0 +1,33 @@
+"""What a cascade makes of a release's variants: one that is chosen brings those along that are asked before it."""
+
+from __future__ import annotations
+
+from edged.models.manifest import Manifest, Release, Variant
+
+_HOUR_S = 3600
+
+
+def place_of(manifest: Manifest, variant: str) -> int | None:
+    """Give the place of a variant among the stages of its release's cascade, from 1; 0 where it is none, None without a cascade."""
+    if manifest.cascade is None:
+        return None
+    return next((i for i, stage in enumerate(manifest.cascade.stages, 1) if stage.use == variant), 0)
+
+
+def asked_before(release: Release, variant: str) -> list[Variant]:
+    """Give the variants of a release, of those that are here, that its cascade asks before this one, the first one first."""
+    manifest = release.manifest
+    place = place_of(manifest, variant)
+    if manifest.cascade is None or not place:
+        return []
+    names = [stage.use for stage in manifest.cascade.stages[: place - 1]]
+    return [each for name in names for each in manifest.variants if each.name == name and release.has(each)]
+
+
+def part_asked(manifest: Manifest, variant: str, windows_per_s: float) -> float:
+    """Give the largest part of what comes in that a stage is asked: all, but for what its budget for an hour leaves out."""
+    stages = manifest.cascade.stages if manifest.cascade else []
+    limit = next((stage.per_hour for stage in stages if stage.use == variant), 0)
+    if not limit or stages[0].use == variant or windows_per_s <= 0:
+        return 1.0
+    return min(1.0, limit / _HOUR_S / windows_per_s)
