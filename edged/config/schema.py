@@ -135,7 +135,7 @@ class InfluxDecoder(_Base, frozen=True, tag_field="type", tag="influx"):
 
 
 class TextDecoder(_Base, frozen=True, tag_field="type", tag="text"):
-    """UTF-8 text, for models that take text."""
+    """Each message is one text, for models that take text; or JSON of which the model's release makes one, as its `render` says."""
 
     encoding: Annotated[Literal["utf-8", "latin-1"], _about("how the bytes are read")] = "utf-8"
 
@@ -174,6 +174,18 @@ class StdoutOutput(_Base, frozen=True, tag_field="type", tag="stdout"):
     when: Annotated[When, _WHEN] = "always"
 
 
+class Escalate(_Base, frozen=True):
+    """Where a person or a bigger system is asked what the model's cascade is not sure of, and answers.
+
+    A question is JSON with `id`, `text`, `guess` and `choices`; an answer is `{"id": "…", "label": "…"}`, and may say `by` whom.
+    """
+
+    topic: Annotated[str, _about("where questions go; `{fleet}`, `{device}`, `{pipeline}` and `{model}` may stand in it")]
+    answers: Annotated[str, _about("where answers come from, with the same names")]
+    wait_s: Annotated[float, _about("seconds in which an answer is taken", gt=0, le=86_400)] = 60.0
+    broker: Annotated[Name, _about("a name under `[mqtt]`")] = "main"
+
+
 Source = MqttSource | FileSource | StdinSource | PipelineSource
 Decoder = JsonDecoder | CsvDecoder | PackedDecoder | CborDecoder | InfluxDecoder | TextDecoder
 Output = MqttOutput | FileOutput | StdoutOutput
@@ -183,8 +195,8 @@ class Pipeline(_Base, frozen=True):
     """One data path. Give `model` or `model_dir`."""
 
     name: Annotated[Name, _about("its name in topics and in `edged status`")]
-    source: Annotated[Source, _about("where readings come from")]
-    decoder: Annotated[Decoder, _about("how a message becomes readings")]
+    source: Annotated[Source, _about("where readings or texts come from")]
+    decoder: Annotated[Decoder, _about("how a message becomes readings, or a text")]
     model: Annotated[str, _about("name of an installed model")] = ""
     model_dir: Annotated[str, _about("a release folder used in place, for development")] = ""
     outputs: Annotated[list[Output], _about("where results go")] = msgspec.field(default_factory=lambda: [MqttOutput()])
@@ -197,6 +209,7 @@ class Pipeline(_Base, frozen=True):
             "files, stdin and brokers at QoS 1 wait; other sources, and pipelines of class background, drop the oldest"
         ),
     ] = None
+    escalate: Annotated[Escalate | None, _about("who is asked what a cascade is not sure of; left out: nobody")] = None
     durable: Annotated[bool, _about("write each result to disk within `spool.commit_ms`, also while the broker takes them")] = False
     max_streams: Annotated[int, _about("stream keys held at once; beyond it the least recently used is let go", ge=1, le=1_000_000)] = 4096
 

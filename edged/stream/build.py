@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edged.clock import Clock
 from edged.config import schema
@@ -13,7 +13,7 @@ from edged.records import Rejected
 from edged.stream.channels import check_channels
 from edged.stream.fitted import fit
 from edged.stream.loaded import LoadedModel
-from edged.stream.loading import OpenEngine, load_best
+from edged.stream.loading import OpenEngine, Usage, load_best
 from edged.stream.pipeline import Pipeline, Sink
 
 __all__ = ["Around", "build_pipeline", "check_channels", "fit"]
@@ -32,18 +32,24 @@ class Around:
     open_engine: OpenEngine
     on_rejected: Callable[[str, bytes, bytes | None, Rejected], None]
     order: ChooseOrder | None = None  # which variants to try; None: the best quality first
+    find: Callable[[str], Release] | None = None  # gives the release of another model that serves, see `Usage`
     not_loaded: dict[tuple[str, str], EdgedError] = field(default_factory=dict)  # by pipeline and variant
 
     def order_of(self, options: schema.Pipeline, release: Release) -> Iterable[str] | None:
         """Give the variants of a release that a pipeline is to try."""
         return self.order(options, release) if self.order is not None else None
 
+    def usage_of(self, options: schema.Pipeline) -> Usage:
+        """Say what a pipeline loads a model for."""
+        usage = Usage(options.deadline_ms, options.class_, escalates=options.escalate is not None, clock=self.clock)
+        return replace(usage, find=self.find) if self.find else usage
+
     def load(
         self, options: schema.Pipeline, release: Release, open_engine: OpenEngine | None = None, order: Iterable[str] | None = None
     ) -> LoadedModel:
         """Load the variant of a release that a pipeline is to run, and note those that did not load; raises as `load_best`."""
         wanted = self.order_of(options, release) if order is None else order
-        inference, failed = load_best(release, open_engine or self.open_engine, wanted)
+        inference, failed = load_best(release, open_engine or self.open_engine, wanted, self.usage_of(options))
         for key in [key for key in self.not_loaded if key[0] == options.name]:
             del self.not_loaded[key]
         self.not_loaded.update({(options.name, variant): error for variant, error in failed.items()})

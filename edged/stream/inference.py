@@ -13,6 +13,7 @@ from edged.errors import PublisherError
 from edged.models.manifest import Manifest, Release, Variant
 from edged.preprocess.chain import compile_chain
 from edged.records import ModelRef
+from edged.stream.loaded import Fault
 from edged.stream.postprocess import MODEL_NAN, State, Verdict, make_task
 from edged.stream.windows import CUT_WINDOWS
 
@@ -46,7 +47,7 @@ class Inference:
         """Give how many numbers the model answers for one window."""
         return self._engine.output.size
 
-    def watch(self, progress: Callable[[], None]) -> None:
+    def watch(self, progress: Callable[[], None], fault: Fault) -> None:
         """Do nothing: a call with windows does not take long."""
 
     def scores(self, windows: NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edged.engines.base import Build
+from edged.errors import EdgedError
 from edged.models.schema import Manifest
 from edged.records import ModelRef
 from edged.stream.postprocess import State, Verdict
 
+Fault = Callable[[EdgedError], None]
 Rows = Sequence[Any] | NDArray[np.float64]  # one for each input
 
 
@@ -32,8 +34,8 @@ class LoadedModel(Protocol):
     def new_state(self) -> Callable[[], State]:
         """Give what makes the state of a new stream."""
 
-    def watch(self, progress: Callable[[], None]) -> None:
-        """Have `progress` called now and then while a call takes long."""
+    def watch(self, progress: Callable[[], None], fault: Fault) -> None:
+        """Have `progress` called now and then while a call takes long, and `fault` where a part fails that others stand in for."""
 
     def scores(self, inputs: NDArray[Any], slots: NDArray[np.intp]) -> Rows:
         """Answer inputs, each of the stream in that slot; give a row for each."""

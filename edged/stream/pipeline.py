@@ -94,7 +94,7 @@ class Pipeline:
         self.fault = None
         self.fitted_since = self.clock.mono()
         self.counters.infer = RecentHistogram(self.fitted_since)
-        fitted.inference.watch(self._go_on_step)
+        fitted.inference.watch(self._go_on_step, partial(self.failed, count=0))
         self._at_once = 1  # windows in one call of the model; how long one takes shows with the first
 
     def fit(self, inference: LoadedModel) -> Fitted:

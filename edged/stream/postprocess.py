@@ -142,5 +142,10 @@ def make_task(manifest: Manifest) -> Task:
     return Task(manifest)
 
 
+def as_told(value: float) -> float:
+    """Give a number as results tell it, to SIGNIFICANT digits."""
+    return float(_FORMAT % value)
+
+
 def _short(row: NDArray[np.float64]) -> list[float]:
     return [float(_FORMAT % value) for value in row.tolist()]

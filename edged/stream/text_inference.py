@@ -13,6 +13,7 @@ from edged.errors import PublisherError
 from edged.models.manifest import Input, Manifest, Release, Variant
 from edged.packing.use import text_use
 from edged.records import ModelRef
+from edged.stream.loaded import Fault
 from edged.stream.postprocess import MODEL_NAN, State, Verdict, make_task
 from edged.stream.tasks import softmax
 from edged.stream.written import WRITING, WrittenTask
@@ -41,7 +42,7 @@ class TextInference:
         """Give how many numbers the model answers for one text; 0 for words."""
         return self._engine.values
 
-    def watch(self, progress: Callable[[], None]) -> None:
+    def watch(self, progress: Callable[[], None], fault: Fault) -> None:
         """Have `progress` called now and then while a call takes long."""
         self._engine.progress = progress
 
