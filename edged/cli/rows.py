@@ -17,7 +17,8 @@ _PATIENT_S = 1.0  # what is done sooner needs no lines
 class RowProgress:
     """Says how many rows of several parts, one after the other, are done; on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "rows") -> None:
+        self._unit = unit
         self._terminal = sys.stderr.isatty()
         self._line = Progress("")
         self._part, self._began, self._tenth = "", 0.0, -1
@@ -28,12 +29,12 @@ class RowProgress:
         if part != self._part:
             self._part, self._began, self._tenth = part, now, -1
         elapsed = now - self._began
-        text = f"{clean(part)}: {count(done)} of {count(of)} rows"
+        text = f"{clean(part)}: {count(done)} of {count(of)} {self._unit}"
         if done and elapsed > 0:
             text += f", {amount(done / elapsed)}/s, {duration(elapsed * (of - done) / done)} left"
         if self._terminal:
             self._line.show(text)
-        elif (tenth := done * 10 // of) > self._tenth and elapsed > _PATIENT_S:
+        elif (tenth := done * 10 // max(1, of)) > self._tenth and elapsed > _PATIENT_S:
             self._tenth = tenth
             click.echo(text, err=True)
 
