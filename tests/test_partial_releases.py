@@ -19,7 +19,7 @@ from edged.cli.reasons import render
 from edged.clock import SystemClock
 from edged.config import schema
 from edged.engines.choose import open_engine
-from edged.errors import BoardError, Cancelled, DoesNotFit, PublisherError
+from edged.errors import BoardError, Cancelled, PublisherError
 from edged.models.blobs import Watch
 from edged.models.book import Book
 from edged.models.entries import Moved
@@ -28,9 +28,11 @@ from edged.models.packed import PACKED, FileSeal
 from edged.models.partial import FILES, MAX_FILES_BYTES, encode_files, parse_files
 from edged.models.source import FolderSource, Remote, Source
 from edged.models.store import RESERVE, Store
+from edged.select import demand as demand_module
 from edged.select.costing import costs_of_release, sha256_of
 from edged.select.fetching import worth_fetching
 from edged.select.measured import Measurements
+from edged.service import ports as ports_module
 from edged.service.parts import Lane
 from edged.service.ports import NO_DEADLINE_MS, LonePorts
 from edged.service.selection import Selection
@@ -470,15 +472,20 @@ def test_what_a_push_would_fetch_on_this_board(store: Store, toycar: Path, ports
     assert all(4 * sizes[each] <= sizes["fp32"] for each in fetched[1:])
 
 
-def test_a_variant_for_an_engine_that_is_not_here_is_never_fetched(store: Store, toycar: Path, tmp_path: Path, ports: LonePorts) -> None:
+def test_a_variant_for_an_engine_that_is_not_here_is_never_fetched(
+    store: Store, toycar: Path, ports: LonePorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (demand_module, ports_module):
+        monkeypatch.setattr(module, "text_builds", list)
     candidate = store.examine(FolderSource(toycar))
     variants = [msgspec.structs.replace(each, engine="llama") if each.name == "fp32" else each for each in candidate.manifest.variants]
     candidate = replace(candidate, manifest=msgspec.structs.replace(candidate.manifest, variants=variants))
     assert "fp32" not in ports.fitting(store.planned(candidate), candidate.packed)
     variants = [msgspec.structs.replace(each, engine="llama") for each in variants]
     candidate = replace(candidate, manifest=msgspec.structs.replace(candidate.manifest, variants=variants))
-    with pytest.raises(DoesNotFit):
+    with pytest.raises(BoardError) as caught:
         ports.fitting(store.planned(candidate), candidate.packed)
+    assert (caught.value.code, caught.value.hint) == ("engine-missing", "pip install 'edged[text]'")
 
 
 def test_list_and_show_say_what_was_not_fetched(

@@ -18,6 +18,7 @@ from edged.select.choose import choose, work
 from edged.select.costing import costs_of_release, sha256_of
 from edged.select.demand import Wanted, demands
 from edged.select.measured import Measured
+from edged.select.stages import brought
 from edged.select.terms import Demand, Limits, Option
 from edged.select.texts import use_of
 from edged.select.why import explain
@@ -150,3 +151,15 @@ def test_a_cascade_is_measured_apart_from_its_variants(tmp_path: Path):
     plain, staged = (load_release(write_release(tmp_path / name, text)) for name, text in (("p", BOTH), ("c", BOTH + CASCADE)))
     assert sha256_of(plain, "labels") != sha256_of(staged, "labels")
     assert sha256_of(plain, "words") == sha256_of(staged, "words"), "the first stage asks nobody else"
+
+
+def test_stages_are_fetched_together_and_a_head_with_its_model(tmp_path: Path):
+    head = LANGUAGE_MODEL.replace('"labels"', '"head"') + 'head = "words.npz"\n'
+    release = load_release(write_release(tmp_path / "r", BOTH + head))
+    everything = ["labels", "head", "words"]
+    assert brought(release, ["words"], everything) == ["words"]
+    assert brought(release, ["head"], everything) == ["head", "labels"], "whose file is the same"
+    assert brought(release, ["labels"], everything) == ["labels"]
+    staged = load_release(write_release(tmp_path / "staged", BOTH + CASCADE))
+    assert brought(staged, ["labels"], ["labels", "words"]) == ["labels", "words"]
+    assert brought(staged, ["labels"], ["labels"]) == ["labels"], "words do not fit here"

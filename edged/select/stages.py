@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edged.models.manifest import Manifest, Release, Variant
+from collections.abc import Sequence
+
+from edged.models.manifest import Manifest, Release, Variant, variant_files
 
 _HOUR_S = 3600
 
@@ -22,6 +24,14 @@ def asked_before(release: Release, variant: str) -> list[Variant]:
         return []
     names = [stage.use for stage in manifest.cascade.stages[: place - 1]]
     return [each for name in names for each in manifest.variants if each.name == name and release.has(each)]
+
+
+def brought(release: Release, wanted: Sequence[str], among: Sequence[str]) -> list[str]:
+    """Name the variants `wanted`, in their order, then those of `among` that are asked before one of them, or share all their files."""
+    before = [each.name for name in wanted for each in asked_before(release, name)]
+    files = {file for name in (*wanted, *before) for file in variant_files(release.variant(name))}
+    shared = [name for name in among if files.issuperset(variant_files(release.variant(name)))]
+    return list(dict.fromkeys([*wanted, *(name for name in (*before, *shared) if name in among)]))
 
 
 def part_asked(manifest: Manifest, variant: str, windows_per_s: float) -> float:

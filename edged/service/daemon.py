@@ -28,7 +28,7 @@ from edged.board.detect import board_name
 from edged.board.sensors import Sensors
 from edged.clock import NS, Clock
 from edged.config.load import Loaded
-from edged.engines.choose import available
+from edged.engines.choose import available, text_builds
 from edged.models.store import Store
 from edged.mqtt.message import Message
 from edged.mqtt.topics import DeviceTopics
@@ -80,7 +80,7 @@ class Daemon:
         starts, kept = count_start(loaded.state_dir, clock)
         if not kept:
             self._conditions.set("state-dir-not-writable", ERROR, f"cannot write in {loaded.state_dir}", hint="check its owner and mode")
-        engines = [str(build) for build in available()]
+        engines = [str(build) for build in (*available(), *text_builds())]
         birth = birth_of(
             engines,
             board_name(root),

@@ -9,7 +9,7 @@ from edged import __version__
 from edged.clock import Clock
 from edged.config import schema
 from edged.config.load import Loaded
-from edged.engines.choose import available
+from edged.engines.choose import available, text_builds
 from edged.errors import BoardError
 from edged.fleet.confirm import Watched
 from edged.fleet.trial import Measured
@@ -18,6 +18,7 @@ from edged.models.manifest import Release
 from edged.models.packed import Packed
 from edged.models.store import Store
 from edged.select.fetching import worth_fetching
+from edged.select.stages import brought
 from edged.select.terms import Option
 from edged.service.rehearsal import rehearse
 from edged.service.selection import Selection
@@ -28,6 +29,7 @@ from edged.stream.channels import check_channels
 Cancelled = Callable[[], bool]
 
 NO_DEADLINE_MS = 1e9
+_INSTALL = {"tflite": "pip install ai-edge-litert", "llama": "pip install 'edged[text]'"}  # by engine
 
 
 class LonePorts:
@@ -40,7 +42,7 @@ class LonePorts:
 
     def inputs(self) -> str:
         """Name engine builds, what the board has, and our own version."""
-        return "\n".join([__version__, self._selection.basis, *map(str, available())])
+        return "\n".join([__version__, self._selection.basis, *map(str, [*available(), *text_builds()])])
 
     def wants(self, model: str) -> bool:
         """Say no."""
@@ -50,17 +52,19 @@ class LonePorts:
         """Do nothing: there is nothing else to see to."""
 
     def fitting(self, release: Release, packed: Packed) -> list[str]:
-        """Name the variants that are worth fetching, see `worth_fetching`.
+        """Name the variants that are worth fetching, see `worth_fetching`, the chosen one first, and the stages that they bring.
 
         Only those are, whose files are among the release's, whose engine runs here, and that keep deadline, processor, memory
         and quality. Raises BoardError(`engine-missing`) or DoesNotFit(`does-not-fit`).
         """
         manifest = release.manifest
-        if not available():
-            hint = "pip install ai-edge-litert"
+        engines = {each.engine for each in manifest.variants}
+        if not engines & {build.engine for build in (*available(), *text_builds())}:
+            hint = " or ".join(_INSTALL[engine] for engine in sorted(engines))
             raise BoardError("engine-missing", f"nothing here runs {manifest.name} {manifest.release}: no runtime is installed", hint)
         sizes = {each.name: packed.files[each.file].size for each in manifest.variants}
-        return worth_fetching([each.variant for each in self._fitting(release, packed)], sizes)
+        fitting = [each.variant for each in self._fitting(release, packed)]
+        return brought(release, worth_fetching(fitting, sizes), fitting)
 
     def watched(self, model: str) -> Watched:
         """Give nothing."""
