@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from edged.clock import VirtualClock
 from edged.config import schema
 from edged.engines.choose import open_engine
 from edged.hold import Hold
-from edged.models.manifest import load_release
+from edged.models.manifest import Release, load_release
 from edged.records import Batch, Outgoing, Rejected, Result
 from edged.stream.build import Around, build_pipeline
+from edged.stream.loading import OpenEngine
 from edged.stream.pipeline import Pipeline, Sink
 
 START_NS = 1_795_351_772_000_000_000
@@ -44,15 +46,28 @@ class Kept:
 class Lane:
     """One pipeline on `release`, its results and what it refused."""
 
-    def __init__(self, release: Path, decoder: dict[str, Any], topic: str = "in/{key}", prefer: str | None = None, **options: Any) -> None:
-        """`decoder` and `options` as the keys of a configuration; `prefer` takes one runtime and no other."""
+    def __init__(
+        self,
+        release: Path,
+        decoder: dict[str, Any],
+        topic: str = "in/{key}",
+        prefer: str | None = None,
+        opener: OpenEngine | None = None,
+        find: Callable[[str], Release] | None = None,
+        **options: Any,
+    ) -> None:
+        """`decoder` and `options` as the keys of a configuration; `prefer` takes one runtime and no other, or `opener` opens engines.
+
+        `find` gives the releases of other models.
+        """
         self.kept = Kept()
         self.rejected: list[Rejected] = []
         self.clock = VirtualClock(START_NS)
         table = {"name": "lane", "model_dir": str(release), "source": {"type": "mqtt", "topic": topic}, "decoder": decoder, **options}
-        around = Around("device", "fleet", "run", self.clock, partial(open_engine, prefer=prefer), self._refuse)
+        opener = opener or partial(open_engine, prefer=prefer)
+        self.around = Around("device", "fleet", "run", self.clock, opener, self._refuse, find=find)
         self.pipeline: Pipeline = build_pipeline(
-            msgspec.convert(table, schema.Pipeline), load_release(release), [Sink(self.kept, "always")], _nobody_waits, around
+            msgspec.convert(table, schema.Pipeline), load_release(release), [Sink(self.kept, "always")], _nobody_waits, self.around
         )
         self.counters = self.pipeline.counters
 
@@ -62,6 +77,11 @@ class Lane:
         topics = [topic.encode() for topic, _ in messages]
         self.pipeline.process(Batch(topics, payloads, self.clock.wall(), self.clock.mono()))
         assert self.pipeline.last_error is None, self.pipeline.last_error
+
+    def put_texts(self, *texts: bytes | str | None, key: str = "a") -> None:
+        """Work texts of one stream off as one batch; what went wrong is in the pipeline's `last_error`."""
+        payloads = [each.encode() if isinstance(each, str) else each for each in texts]
+        self.pipeline.process(Batch([f"in/{key}".encode()] * len(payloads), payloads, self.clock.wall(), self.clock.mono()))
 
     def _refuse(self, _pipeline: str, _topic: bytes, _payload: bytes | None, rejected: Rejected) -> None:
         self.rejected.append(rejected)

@@ -27,7 +27,7 @@ from edged.stream.assembly import Assembly
 from edged.stream.carried import Carried
 from edged.stream.change import Change, Load
 from edged.stream.counters import Counters
-from edged.stream.fitted import Fitted, fit
+from edged.stream.fitted import STEP_NS, Fitted, fit
 from edged.stream.handover import dump, restore
 from edged.stream.inbox import Inbox, default_queue
 from edged.stream.loaded import LoadedModel, Rows
@@ -95,7 +95,7 @@ class Pipeline:
         self.fitted_since = self.clock.mono()
         self.counters.infer = RecentHistogram(self.fitted_since)
         fitted.inference.watch(self._go_on_step, partial(self.failed, count=0))
-        self._at_once = 1  # windows in one call of the model; how long one takes shows with the first
+        self._at_once = fitted.at_once(STEP_NS)  # inputs in one call of the model; how long a window takes shows with the first
 
     def fit(self, inference: LoadedModel) -> Fitted:
         """Make what this pipeline needs to run another model; raises as `fitted.fit`."""
