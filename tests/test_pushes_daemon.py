@@ -52,7 +52,7 @@ def test_a_push_is_fetched_tried_served_and_reported_as_verified(site: Site) -> 
     assert (har["running"]["release"], har["running"]["variant"], har["wanted"], har["last_good"]) == (1, "fp32", 1, 1)
     assert report["revs"] == {GROUP: 1}
     assert report["trust"]["state"] == "ok"
-    assert order_in(board.status())["state"] == "done"
+    board.until(lambda status: order_in(status)["state"] == "done", "the order is done")
 
 
 def test_a_board_that_starts_before_there_is_anything_takes_it_when_it_comes(site: Site) -> None:
@@ -80,7 +80,7 @@ def test_a_fetch_goes_on_after_kill_9_with_at_most_one_piece_lost(site: Site) ->
     again = site.link.to_client("+/+/+/+/blob/dat/+").bytes - carried
     # In flight at the kill, and so lost, may be a piece that was not whole and what the link held.
     assert again <= (size - before) * 1.01 + 4 * MIB, update
-    assert order_in(board.status())["state"] == "done"
+    board.until(lambda status: order_in(status)["state"] == "done", "the order is done")
 
 
 def test_a_fetch_goes_on_from_another_broker(site: Site, make_broker: MakeBroker) -> None:
