@@ -78,7 +78,7 @@ def _texts(path: Path, manifest: Manifest, text: str, label: str) -> Labelled:
     kept = [i for i, name in enumerate(rows.labels) if name in index]
     inputs = np.array([rows.texts[i] for i in kept], object)
     truth = np.array([index[rows.labels[i]] for i in kept], np.intp)
-    return Labelled(path.name, inputs, truth, left_out, [*_doubles(inputs, truth), *_balance(truth, manifest.output.labels)])
+    return Labelled(path.name, inputs, truth, left_out, [*_doubles(inputs, truth), *balance(truth, manifest.output.labels)])
 
 
 def _windows(path: Path, manifest: Manifest) -> Labelled:
@@ -97,7 +97,7 @@ def _windows(path: Path, manifest: Manifest) -> Labelled:
         "with values that are no numbers": int((known & ~finite).sum()),
     }
     kept = known & finite
-    notes = _balance(truth[kept], names)
+    notes = balance(truth[kept], names)
     if manifest.input.stateful:
         notes.append("the model keeps a state between windows: these are taken as one stream, in the order of the file")
     counted = {reason: count for reason, count in left_out.items() if count}
@@ -140,7 +140,8 @@ def _doubles(inputs: NDArray[Any], truth: NDArray[np.intp]) -> list[str]:
     return notes
 
 
-def _balance(truth: NDArray[np.intp], labels: Sequence[str]) -> list[str]:
+def balance(truth: NDArray[np.intp], labels: Sequence[str]) -> list[str]:
+    """Say which labels have no rows, few, or far more than others."""
     counts = dict(zip(labels, np.bincount(truth, minlength=len(labels)).tolist()))
     none = [label for label, count in counts.items() if not count]
     few = Counter({label: count for label, count in counts.items() if 0 < count < FEW})

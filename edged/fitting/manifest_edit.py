@@ -13,24 +13,25 @@ from edged.models.manifest import MANIFEST, parse_manifest, read_manifest
 Table = MutableMapping[str, Any]
 
 
-def edit_manifest(folder: Path, change: Callable[[Table], None]) -> None:
+def edit_manifest(folder: Path, change: Callable[[Table], None], begin: str = "") -> None:
     """Have `change` edit the tables of a release's `model.toml`, which is replaced at once, or not at all.
 
     What `change` puts in may be plain Python values; `inline` makes a list of tables that stands on lines of its own.
+    Where there is none, it begins with the text `begin`, if that is given.
     Raises PublisherError as `read_manifest`, ReleaseFaults where the file would have faults, OperatorError
     `fit-missing` and `cannot-write`.
     """
     tomlkit = _tomlkit()
     path = folder / MANIFEST
     try:
-        document = tomlkit.parse(read_manifest(path).decode())
+        document = tomlkit.parse(begin if begin and not path.exists() else read_manifest(path).decode())
     except ValueError as error:  # of UTF-8 or of TOML
         raise PublisherError("manifest-unreadable", f"{path} is not TOML: {error}", "`edged pack` says where") from None
     change(document)
     changed = tomlkit.dumps(document).encode()
     _refuse_faults(changed, path)
     try:
-        write_atomic(path, changed, path.stat().st_mode & 0o777)
+        write_atomic(path, changed, path.stat().st_mode & 0o777 if path.exists() else 0o644)
     except OSError as error:
         raise OperatorError("cannot-write", f"{path} cannot be written: {error.strerror}", "check its owner and mode") from None
 
@@ -40,10 +41,15 @@ def inline(tables: list[dict[str, Any]]) -> Any:
     tomlkit = _tomlkit()
     listed = tomlkit.array().multiline(True)
     for values in tables:
-        table = tomlkit.inline_table()
-        table.update(values)
-        listed.append(table)
+        listed.append(inline_table(values))
     return listed
+
+
+def inline_table(values: dict[str, Any]) -> Any:
+    """Make a table such as `{ file = "golden.npz", atol = 0.1 }`, which stands on one line."""
+    table = _tomlkit().inline_table()
+    table.update(values)
+    return table
 
 
 def _tomlkit() -> Any:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from edged.atomic import write_atomic
 from edged.errors import OperatorError
 
 MAX_CSV_BYTES = 256 << 20
@@ -55,6 +56,18 @@ def read_rows(path: Path, text: str, label: str) -> Rows:
             rows.labels.append(name)
     rows.left_out.update(left_out)
     return rows
+
+
+def write_rows(path: Path, text: str, label: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Write texts and labels as `read_rows` reads them; OperatorError(`cannot-write`)."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow((text, label))
+    writer.writerows(rows)
+    try:
+        write_atomic(path, buffer.getvalue().encode())
+    except OSError as error:
+        raise OperatorError("cannot-write", f"{path} cannot be written: {error.strerror}", "check the folder's owner and mode") from None
 
 
 def _content(path: Path) -> str:
