@@ -123,9 +123,7 @@ def _notes(release: Release) -> list[str]:
     notes = []
     if 0 < given.hop < given.samples:
         share = 1 - given.hop / given.samples
-        notes.append(
-            f"neighbouring windows share {share:.0%} of their readings: the bound takes windows for independent, and these are not"
-        )
+        notes.append(f"neighbouring windows share {share:.0%} of their readings: the bound takes windows for independent")
     if output.alarm:
         alarm = output.alarm
         notes.append(f"[output.alarm] goes on at {alarm.on:g} and off at {alarm.off:g}, as before: hold them against the new threshold")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edged.errors import OperatorError, PublisherError
 from edged.fitting.rows import read_rows
+from edged.fitting.split import same_words
 from edged.models.schema import Manifest
 from edged.npz import read_arrays
 
@@ -129,7 +130,7 @@ def _doubles(inputs: NDArray[Any], truth: NDArray[np.intp]) -> list[str]:
     """Say how many rows repeat others, and how many texts have several labels."""
     labels_of: dict[str, set[int]] = {}
     for text, label in zip(inputs.tolist(), truth.tolist()):
-        labels_of.setdefault(text, set()).add(label)
+        labels_of.setdefault(same_words(text), set()).add(label)
     repeated = len(inputs) - len(labels_of)
     torn = sum(len(labels) > 1 for labels in labels_of.values())
     notes = []

@@ -28,7 +28,7 @@ def edit_manifest(folder: Path, change: Callable[[Table], None], begin: str = ""
     except ValueError as error:  # of UTF-8 or of TOML
         raise PublisherError("manifest-unreadable", f"{path} is not TOML: {error}", "`edged pack` says where") from None
     change(document)
-    changed = tomlkit.dumps(document).encode()
+    changed = f"{tomlkit.dumps(document).rstrip()}\n".encode()
     _refuse_faults(changed, path)
     try:
         write_atomic(path, changed, path.stat().st_mode & 0o777 if path.exists() else 0o644)
@@ -50,6 +50,18 @@ def inline_table(values: dict[str, Any]) -> Any:
     table = _tomlkit().inline_table()
     table.update(values)
     return table
+
+
+def add_table(listed: Any, values: dict[str, Any]) -> None:
+    """Add a table to those of a list, in the form that the list has: `[[…]]`, or `[{ … }, …]`."""
+    tomlkit = _tomlkit()
+    if isinstance(listed, tomlkit.items.Array):
+        listed.append(inline_table(values))
+        return
+    table = tomlkit.table()
+    table.update(values)
+    table.add(tomlkit.nl())
+    listed.append(table)
 
 
 def _tomlkit() -> Any:

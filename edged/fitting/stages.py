@@ -20,6 +20,7 @@ from edged.fitting.judging import log_odds, stage_answers
 from edged.fitting.labelled import Labelled
 from edged.fitting.manifest_edit import Table, edit_manifest, inline
 from edged.fitting.running import Ran, Say, run_variant
+from edged.fitting.split import same_words
 from edged.models.manifest import Release, Variant
 from edged.stream.loading import OpenEngine
 
@@ -110,8 +111,8 @@ def write_stages(folder: Path, fit: CascadeFit) -> None:
 
 
 def first_half(inputs: NDArray[Any]) -> NDArray[np.bool_]:
-    """Part rows in two by a hash of the input, so that equal ones stay together and the order of the file says nothing."""
-    data = (text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text.tobytes() for text in inputs)
+    """Part rows in two by a hash of the input, so that those with the same words stay together and the file's order says nothing."""
+    data = (same_words(each).encode("utf-8", "surrogatepass") if isinstance(each, str) else each.tobytes() for each in inputs)
     return np.array([hashlib.blake2b(each, digest_size=1).digest()[0] & 1 for each in data], np.bool_)
 
 

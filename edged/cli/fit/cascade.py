@@ -12,10 +12,11 @@ Examples:
   edged fit cascade models/work-orders --data orders.csv --target 0.95 --stages words,head
   edged fit cascade --data orders.csv --target 0.9 --confidence 0.99 --json | jq .chosen
 
-FILE holds labelled rows, as for `edged eval`, that no stage was fitted on. One half of them, told by a
-hash of each text, gives the temperatures and proposes thresholds; the other half decides. What is
-accepted is then right in the part --target of all rows like these, and that is not so with the
-probability 1 - CONFIDENCE at most (exact binomial tests in a fixed order).
+FILE holds labelled rows, as for `edged eval`, that no stage was fitted on: such as those that
+`edged fit classifier --held-out` leaves. One half of them, told by a hash of each text, gives the
+temperatures and proposes thresholds; the other half decides. At least the part --target of what is
+accepted is then right, of all rows like these; the probability that this is not so is at most
+1 - CONFIDENCE (exact binomial tests in an order that is fixed before).
 
 Writes [cascade] and the variants' temperatures into model.toml, and cascade.svg beside it; run
 `edged pack` after it. Exit code 1: the target is not shown, and the cascade abstains always."""
