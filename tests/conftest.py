@@ -1,4 +1,4 @@
-"""What many tests need: data that ships with the project, and assets that may not."""
+"""What many tests need: data that ships with the project, assets that may not, and how they run on a busy machine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPO = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 ASSETS = Path(os.environ.get("EDGED_TEST_ASSETS", REPO.parent / "shared" / "assets"))
+
+# How long an example takes says how busy this machine is, not whether the code is right.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # Files that take longest, 20 s to more than a minute: where several run at once, none of these is to be begun when all others are done.
 _LONG = (
