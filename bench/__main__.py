@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: `python -m bench [cpu packed latency keys memory status swap trial push links] [--quick]`.
+"""Run all benchmarks, or those named: `python -m bench [--quick] [NAME …]`; `--help` lists the names.
 
 Each runs the plain script and the daemon in turn, several times, in the same minutes, and
 prints the medians and their ratio beside the bar. Nothing here fails: a bar that is missed is
@@ -15,13 +15,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import links, push, swap
+from bench import links, push, swap, text_accuracy
 from bench.load import Message, Results, Sender, json_messages, packed_messages
 from bench.parties import EDGED, PACKED, broker, cpu_s, edged, plain, processor, pss_mib, recording
 from bench.trial import trial_rows
 
 SAMPLES, HOP = 260, 130
-HELP = "usage: python -m bench [--quick] [NAME …]: cpu packed latency keys memory status swap trial push links; without names, all"
 QUICK = "--quick" in sys.argv
 ROUNDS = 1 if QUICK else 3
 START_MS = 1_700_000_000_000
@@ -212,8 +211,9 @@ def line(what: str, text: str, value: float, bar: str, limit: float | None = Non
 BENCHES = {
     "cpu": bench_cpu, "packed": bench_packed, "latency": bench_latency,
     "keys": bench_keys, "memory": bench_memory, "status": bench_status, "swap": bench_swap, "trial": bench_trial,
-    "push": bench_push, "links": bench_links,
+    "push": bench_push, "links": bench_links, "text-accuracy": lambda: text_accuracy.run(QUICK),
 }  # fmt: skip
+HELP = f"usage: python -m bench [--quick] [NAME …]: {' '.join(BENCHES)}; without names, all"
 
 
 def main() -> None:
