@@ -15,7 +15,7 @@ from edged.atomic import write_atomic
 from edged.engines.text import TextUse
 from edged.errors import OperatorError, ReleaseFaults
 from edged.fitting.learners import Floats
-from edged.fitting.manifest_edit import Table, edit_manifest, inline_table
+from edged.fitting.manifest_edit import Table, add_table, edit_manifest, inline_table
 from edged.fitting.measure import Fit
 from edged.models.manifest import MANIFEST, Manifest, Release, Variant, parse_manifest, read_manifest
 from edged.packing.use import text_use
@@ -98,7 +98,7 @@ def write_into(
         quality["metric"], quality["dataset"] = _METRIC, dataset
         for fit in fits:
             _put_variant(document, fit)
-        document.setdefault("provenance", {})["fit"] = provenance
+        document.setdefault("provenance", {}).setdefault("fit", {}).update(provenance)
 
     edit_manifest(target.folder, change, _begin(target.name))
 
@@ -134,7 +134,7 @@ def _put_variant(document: Table, fit: Fit) -> None:
         if table["name"] == variant.name:
             table.update(values)
             return
-    listed.append(values)
+    add_table(listed, values)
 
 
 def _golden_name(fit: Fit) -> str:
@@ -149,7 +149,7 @@ version = "1"
 release = 1
 task = "classify"
 
-[provenance]
+[provenance.fit]
 
 [quality]
 
