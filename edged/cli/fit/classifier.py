@@ -77,7 +77,8 @@ def _lines(report: Report, held_out: str | None) -> list[str]:
     for note in odd:
         lines += wrap_words(clean(note), width, "! ")
     fitted = report.rows - report.held_out_rows
-    lines += ["", f"{count(fitted)} rows fitted, {count(report.held_out_rows)} held out with {count(report.held_out_texts)} different texts"]
+    held = f"{count(report.held_out_rows)} held out with {count(report.held_out_texts)} different texts"
+    lines += ["", f"{count(fitted)} rows fitted, {held}"]
     titles = ("VARIANT", "ENGINE", "RIGHT", "ACCURACY", "95 % INTERVAL", "CALIBRATION ERROR", "TEMPERATURE", "SECONDS")
     columns = [Column(title, right=i > 1, least=8 if not i else 0) for i, title in enumerate(titles)]
     rows = [_row(each) for each in report.variants] + [_baseline(report.baseline)]
