@@ -200,7 +200,7 @@ def test_sensors_wait_for_a_broker_that_is_behind() -> None:
 
 
 def test_the_configuration_has_no_faults(tmp_path: Path) -> None:
-    path = demo_settings.keep({"XDG_STATE_HOME": str(tmp_path)})
+    path = demo_settings.keep({"XDG_STATE_HOME": str(tmp_path)}, "edged", demo_settings.sensors_text())
     loaded = load_config(path, {})
     assert loaded.config.mqtt["main"].url == "embedded"
     assert (loaded.config.device.fleet, loaded.device_id) == ("demo", "demo")
@@ -208,18 +208,18 @@ def test_the_configuration_has_no_faults(tmp_path: Path) -> None:
 
 def test_a_changed_configuration_is_left_alone(tmp_path: Path) -> None:
     environ = {"XDG_STATE_HOME": str(tmp_path)}
-    first = demo_settings.keep(environ)
-    assert demo_settings.keep(environ) == first
+    first = demo_settings.keep(environ, "edged", demo_settings.sensors_text())
+    assert demo_settings.keep(environ, "edged", demo_settings.sensors_text()) == first
     first.write_text("mine")
-    second = demo_settings.keep(environ)
+    second = demo_settings.keep(environ, "edged", demo_settings.sensors_text())
     assert (first.read_text(), second.name) == ("mine", "edged-2.toml")
-    assert demo_settings.keep(environ) == second
+    assert demo_settings.keep(environ, "edged", demo_settings.sensors_text()) == second
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "edged").write_text("in the way")
-    with pytest.raises(BoardError, match="cannot keep the demo's configuration") as caught:
-        demo_settings.keep({"XDG_STATE_HOME": str(tmp_path)})
+    with pytest.raises(BoardError, match="cannot keep the demo's files") as caught:
+        demo_settings.keep({"XDG_STATE_HOME": str(tmp_path)}, "edged", demo_settings.sensors_text())
     assert caught.value.code == "demo-folder"
 
 

@@ -1,10 +1,10 @@
-"""The demo's screens: what its sensors do and what comes back, as lines; pure."""
+"""The screens of the demo of sensors: what they do and what comes back, as lines; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edged.cli.columns import Cell, Column, clean, fit, table, wrap_words
 from edged.cli.wording import NOTHING, amount, count, duration
@@ -12,7 +12,9 @@ from edged.demo.pace import Pace
 from edged.demo.tally import Tally
 from edged.histogram import Histogram
 
-MAX_WIDTH = 110
+if TYPE_CHECKING:
+    from edged.demo.sensors import SensorsPlay
+
 _BAR = 8
 _COLUMNS = (
     Column("SENSOR"),
@@ -26,6 +28,47 @@ _COLUMNS = (
     Column("P99 ms", right=True),
     Column("IN EDGED", right=True),
 )
+
+
+def introduction(sensors: int, seconds: float) -> str:
+    """Say what is run."""
+    return (
+        f"edged demo: {sensors} sensors → MQTT → edged → MQTT → here, all on this machine, for {seconds:g} s; Ctrl-C ends it.\n"
+        "The sensors play recordings of people who stand, walk and run; a model tells which."
+    )
+
+
+class SensorsShow:
+    """What a person sees of the sensors."""
+
+    def __init__(self, play: SensorsPlay) -> None:
+        self.play = play
+
+    def opening(self) -> list[str]:
+        """Say when the first results come."""
+        pace = self.play.pace
+        return [f"It takes {pace.samples} readings at a time: the first results come after {duration(pace.first_s, 1)}."]
+
+    def line(self, passed_s: float) -> str:
+        """Say how far it is."""
+        return first_line(passed_s, self.play.plan.seconds, self.play.board.total(), self.play.pace)
+
+    def screen(self, passed_s: float, width: int, lines: int, colour: bool) -> list[str]:
+        """Draw a line for each sensor."""
+        head = [self.line(passed_s), "✓ right, ✗ wrong, · the activity changed within the window; q ends it"]
+        return [*cut(head, width), "", *sensors_table(self.play.board.tallies, self.play.pace, width, colour, live=True)]
+
+    def summary(self, passed_s: float, memory_mib: float | None, width: int, colour: bool) -> list[str]:
+        """Sum up each sensor, and all."""
+        board = self.play.board
+        ending = Ending(passed_s, self.play.expected, memory_mib)
+        table_ = sensors_table(board.tallies, self.play.pace, width, colour, live=False)
+        return [*table_, "", *summary(board.total(), ending, width)]
+
+    def as_dict(self, passed_s: float, memory_mib: float | None) -> dict[str, Any]:
+        """Sum it up for programs."""
+        board = self.play.board
+        return as_dict(board.tallies, board.total(), Ending(passed_s, self.play.expected, memory_mib))
 
 
 def sensors_table(tallies: Sequence[Tally], pace: Pace, width: int, colour: bool, live: bool) -> list[str]:
@@ -117,27 +160,18 @@ def _latency(total: Tally) -> str:
     )
 
 
-def own_broker(config: str, program: str) -> list[str]:
-    """Say in two lines how to go on with a broker of one's own; lines are never cut or broken: they are to be copied."""
-    return [
-        f'Your own broker: change  url = "embedded"  to  url = "mqtt://YOUR-BROKER:1883"  in {config}',
-        f"then run:        {program} run --config {config}",
-    ]
-
-
 def cut(lines: Sequence[str], width: int) -> list[str]:
     """Cut plain lines to a terminal's width."""
     return [fit(line, width) for line in lines]
 
 
-def as_dict(tallies: Sequence[Tally], total: Tally, ending: Ending, config: str) -> dict[str, Any]:
+def as_dict(tallies: Sequence[Tally], total: Tally, ending: Ending) -> dict[str, Any]:
     """Give the sum of a run for programs; durations in ms unless named otherwise."""
     return {
         "seconds": round(ending.seconds, 3),
         "expected_windows": ending.expected,
         **_numbers(total),
         "memory_pss_mib": ending.memory_mib,
-        "config": config,
         "sensors": {tally.name: _numbers(tally) for tally in tallies},
     }
 
