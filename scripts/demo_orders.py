@@ -19,6 +19,7 @@ SHOWN = 315
 
 
 def main() -> None:
+    """Write both files."""
     with SOURCE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     groups = defaultdict(list)
