@@ -24,6 +24,7 @@ def check_wiring(config: Config, device_id: str, document: Document) -> None:
     _check_brokers(config, document)
     _check_topics(config, document)
     _check_topic_loops(config, device_id, document)
+    _check_questions(config, device_id, document)
     _check_output_files(config, document)
 
 
@@ -106,6 +107,8 @@ def _broker_uses(config: Config) -> Iterator[tuple[Path, str]]:
         for k, output in enumerate(pipeline.outputs or []):
             if isinstance(output, MqttOutput) and output.broker is not None:
                 yield ("pipelines", i, "outputs", k, "broker"), output.broker
+        if pipeline.escalate is not None and pipeline.escalate.broker is not None:
+            yield ("pipelines", i, "escalate", "broker"), pipeline.escalate.broker
     if config.fleet is not None and config.fleet.root and "mqtt" in (config.fleet.repositories or []):
         yield ("fleet", "root"), "main"
 
@@ -170,10 +173,45 @@ def _written_topics(config: Config, fleet: str | None, device_id: str) -> Iterat
     for (_, i, *_rest), pipeline, output in _outputs(config):
         if not isinstance(output, MqttOutput) or output.topic is None or output.broker is None or not isinstance(i, int):
             continue
-        own = {"fleet": fleet, "device": device_id, "pipeline": pipeline.name, "model": pipeline.model or "+"}
-        values = {name: value for name, value in own.items() if value is not None}
+        values = _own(pipeline, fleet, device_id)
         if not (set(names_in(output.topic)) & set(OWN_NAMES)) - set(values):
             yield i, _where(config, output.broker), levels_of(output.topic, values)
+
+
+def _own(pipeline: Pipeline, fleet: str | None, device_id: str) -> dict[str, str]:
+    """Give what stands in a pipeline's topics for edged's own names, as far as it is known."""
+    own = {"fleet": fleet, "device": device_id, "pipeline": pipeline.name, "model": pipeline.model or "+"}
+    return {name: value for name, value in own.items() if value is not None}
+
+
+def _check_questions(config: Config, device_id: str, document: Document) -> None:
+    """Note topics of questions and answers that are none, or that meet those of results, of sources, or each other."""
+    fleet = config.device.fleet if config.device is not None else None
+    written = list(_written_topics(config, fleet, device_id))
+    sources = [(each.name, each.source) for _, each in pipelines_of(config) if isinstance(each.source, MqttSource)]
+    for i, pipeline in pipelines_of(config):
+        asking = pipeline.escalate
+        if asking is None or asking.topic is None or asking.answers is None or asking.broker is None:
+            continue
+        topics = {"topic": asking.topic, "answers": asking.answers}
+        problems = [(key, *each) for key, topic in topics.items() for each in output_problems(topic, set())]
+        for key, text, hint in problems:
+            document.fault(("pipelines", i, "escalate", key), "bad-topic", text, hint)
+        if problems:
+            continue
+        here, values = _where(config, asking.broker), _own(pipeline, fleet, device_id)
+        questions, answers = (levels_of(topic, values) for topic in topics.values())
+        if overlap(questions, answers):
+            text = "is also the topic of the questions, so that they would come back as answers"
+            document.fault(("pipelines", i, "escalate", "answers"), "topic-loop", f"{show(asking.answers)} {text}", "write another topic")
+        for key, levels in (("topic", questions), ("answers", answers)):
+            if any(broker == here and overlap(levels, taken) for _, broker, taken in written):
+                text = f"{show(topics[key])} is also a topic of results or events"
+                document.fault(("pipelines", i, "escalate", key), "duplicate-topic", text, "write a topic of its own")
+        for name, source in sources:
+            if source.topic and source.broker and _where(config, source.broker) == here and overlap(questions, levels_of(source.topic, {})):
+                text = f"{show(asking.topic)} is taken in by the source of pipeline {show(name or '')}"
+                document.fault(("pipelines", i, "escalate", "topic"), "topic-loop", text, "change one of the two")
 
 
 def _where(config: Config, name: str) -> str:

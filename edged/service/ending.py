@@ -26,7 +26,7 @@ def is_done(lane: Lane) -> bool:
     if lane.pipeline.sinks and all(sink.output.finished for sink in lane.pipeline.sinks):
         return True  # nobody reads it any more, as in `edged run | head`
     ended = lane.source.finished or isinstance(source, schema.PipelineSource)
-    return ended and not has_work(lane)
+    return ended and not has_work(lane) and not _is_asking(lane)
 
 
 def unwritten(lane: Lane) -> bool:
@@ -39,12 +39,24 @@ def has_work(lane: Lane) -> bool:
     return lane.pipeline is not None and bool(lane.pipeline.inbox.waiting or lane.pipeline.busy_since or lane.pipeline.loading)
 
 
+def _is_asking(lane: Lane) -> bool:
+    """Say whether somebody may still answer a question."""
+    return lane.pipeline is not None and lane.pipeline.escalation is not None and bool(lane.pipeline.escalation.open)
+
+
 def close(lanes: list[Lane]) -> None:
     """Let nothing more in."""
     for lane in lanes:
         lane.source.stop()
         if lane.pipeline is not None:
             lane.pipeline.inbox.close()
+
+
+def give_up_texts(lanes: list[Lane]) -> None:
+    """Let go of texts that wait and of the one that is worked on, which may take as long as a pipeline's deadline allows."""
+    for lane in lanes:
+        if lane.pipeline is not None and lane.pipeline.fitted.of_texts:
+            lane.pipeline.stopping = True
 
 
 def forget_unacknowledged(lanes: list[Lane]) -> None:
@@ -68,6 +80,7 @@ def stop_lanes(parts: Parts, clock: Clock) -> bool:
     stopped = [worker.stop(max(0.0, (end - clock.mono()) / NS)) for worker in parts.workers]
     if not all(stopped):
         forget_unacknowledged(lanes)
+        give_up_texts(lanes)
         stopped = [worker.stop(_LAST_STEP_S) for worker in parts.workers]
     return all(stopped)
 

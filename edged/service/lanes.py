@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,12 @@ from edged.errors import BugError, EdgedError, PublisherError, ReleaseFaults
 from edged.histogram import RateMeter
 from edged.models.active import active_release
 from edged.models.manifest import Release, load_release
+from edged.mqtt.message import Message
+from edged.mqtt.topics import fill as fill_topic
 from edged.service.parts import Lane, Parts, input_of
 from edged.service.tried import opener
 from edged.stream.build import build_pipeline
+from edged.stream.escalation import Escalation
 from edged.stream.formats.choose import make_format
 from edged.stream.outputs.base import Output
 from edged.stream.outputs.file import FileOutput
@@ -26,6 +29,7 @@ from edged.stream.sources.mqtt import MqttSource
 from edged.stream.sources.pipeline import PipelineSource
 from edged.stream.sources.reader import Source
 from edged.stream.sources.stdin import StdinSource
+from edged.stream.worker import Worker
 
 
 def release_of(options: schema.Pipeline, state_dir: Path) -> Release:
@@ -46,15 +50,20 @@ def fill(lane: Lane, parts: Parts) -> None:
     assert parts.around is not None
     if lane.release is None:
         return
-    worker = min(parts.workers, key=lambda each: each.load)
+    of_texts = lane.release.manifest.input.kind == "text"
+    # A text takes a second where a window takes a millisecond: nothing waits behind it in the same thread.
+    worker = Worker(f"text-{lane.options.name}") if of_texts else min(parts.shared, key=lambda each: each.load)
     with _failing(lane):
         around = parts.around
         if not lane.options.model_dir:
             around = replace(around, open_engine=opener(around.open_engine, lane.release, parts.loaded.state_dir))
-        lane.pipeline = build_pipeline(lane.options, lane.release, _sinks(lane, parts), worker.wake, around)
+        asking = _escalation(lane, parts, worker.wake)
+        lane.pipeline = build_pipeline(lane.options, lane.release, _sinks(lane, parts), worker.wake, around, asking)
         now = parts.clock.mono()
         lane.rates = RateMeter(now), RateMeter(now)
         worker.add(lane.pipeline)
+        if of_texts:
+            parts.workers.append(worker)
 
 
 @contextmanager
@@ -74,9 +83,35 @@ def begin(lane: Lane, parts: Parts) -> None:
     """Let messages into a lane that got its pipeline while the daemon runs."""
     assert lane.pipeline is not None
     lane.error = None
+    for worker in parts.workers:
+        worker.start()
     lane.source.start(lane.pipeline.inbox.put)
+    hear_answers(lane, parts)
     if isinstance(lane.source, MqttSource):
         parts.inputs[input_of(lane.options, parts.loaded.config)].add(lane.source, lane.pipeline.inbox)
+
+
+def hear_answers(lane: Lane, parts: Parts) -> None:
+    """Subscribe to the answers to a lane's questions, where it has any."""
+    options = lane.options.escalate
+    if options is None or lane.pipeline is None or lane.pipeline.escalation is None:
+        return
+    source = MqttSource(lane.pipeline.escalation.answer_to, 1)
+    source.start(lane.pipeline.escalation.put)
+    parts.inputs[options.broker].add(source, None)
+
+
+def _escalation(lane: Lane, parts: Parts, wake: Callable[[], None]) -> Escalation | None:
+    options = lane.options.escalate
+    if options is None:
+        return None
+    link, names = parts.links[options.broker], _names(lane, parts)
+    topic = fill_topic(options.topic, names)
+
+    def publish(question: bytes) -> None:
+        link.publish(Message(topic, question, 1, False, "application/json"))
+
+    return Escalation(fill_topic(options.answers, names), options.wait_s, parts.clock, publish, wake)
 
 
 def _sinks(lane: Lane, parts: Parts) -> list[Sink]:
@@ -96,14 +131,18 @@ def _make_output(lane: Lane, options: schema.Output, parts: Parts) -> Output:
         return FileOutput(Path(options.path), format_.encode)
     if isinstance(options, schema.StdoutOutput):
         return StdoutOutput(format_.encode)
+    return MqttOutput(parts.links[options.broker], options.topic, _names(lane, parts), format_, options.qos, lane.options.durable)
+
+
+def _names(lane: Lane, parts: Parts) -> dict[str, str]:
+    """Give what stands in topics for edged's own names."""
     assert lane.release is not None
-    names = {
+    return {
         "fleet": parts.topics.fleet,
         "device": parts.topics.device,
         "pipeline": lane.options.name,
         "model": lane.release.manifest.name,
     }
-    return MqttOutput(parts.links[options.broker], options.topic, names, format_, options.qos, lane.options.durable)
 
 
 def make_source(options: schema.Pipeline, parts: Parts) -> Source:

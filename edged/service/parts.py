@@ -43,7 +43,7 @@ class Lane:
 
 @dataclass
 class Parts:
-    """Everything a daemon runs."""
+    """Everything a daemon runs. `workers` are all of them, `shared` those that pipelines of readings share."""
 
     loaded: Loaded
     clock: Clock
@@ -53,6 +53,7 @@ class Parts:
     inputs: dict[str, MqttInput] = field(default_factory=dict)
     lanes: list[Lane] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
+    shared: list[Worker] = field(default_factory=list)
     brokers: list[EmbeddedBroker] = field(default_factory=list)
     around: Around | None = None
     selection: Selection | None = None

@@ -29,7 +29,7 @@ def hindrance(parts: Parts) -> str:
         if is_stuck(lane, parts.clock):
             return f"pipeline {lane.options.name} has been at one step for more than {stuck_limit_ns(lane.options) / NS:g} s"
     for worker in parts.workers:
-        if not worker.alive:
+        if worker.ended:
             return "a worker thread has ended"
     for name, link in parts.links.items():
         if not link.alive:

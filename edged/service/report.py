@@ -9,12 +9,15 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from edged import __version__
 from edged.board.detect import board_name
 from edged.board.pss import pss_mib
 from edged.clock import NS, Clock, iso
 from edged.models.entries import Held
 from edged.select.terms import Option
+from edged.service.cascade_status import cascade_status
 from edged.service.control_path import ControlPath
 from edged.service.fleet_status import fleet_status
 from edged.service.health import Conditions
@@ -33,7 +36,10 @@ from edged.service.snapshot import (
     Snapshot,
     SpoolStatus,
 )
+from edged.stream.cascade import CascadeInference
 from edged.stream.pipeline import Pipeline
+
+_LONGEST_START = 60  # characters of a text among other columns
 
 
 @dataclass
@@ -104,6 +110,8 @@ def pipeline_status(lane: Lane, clock: Clock, option: Option | None = None) -> P
     if counters.last_result_ns:
         age = (clock.mono() - counters.last_result_mono) / NS
         status.last_result = LastResult(iso(counters.last_result_ns), in_words(counters.last_output), age)
+    if isinstance(pipeline.inference, CascadeInference):
+        status.cascade = cascade_status(pipeline.inference, pipeline.escalation)
     return status
 
 
@@ -133,8 +141,9 @@ def dropped_of(pipeline: Pipeline) -> dict[str, int]:
     dropped = dict(pipeline.counters.dropped)
     if pipeline.inbox.dropped:
         dropped["queue-full"] = pipeline.inbox.dropped
-    for sink in pipeline.sinks:
-        for reason, count in sink.output.dropped.copy().items():
+    others = [sink.output.dropped for sink in pipeline.sinks] + ([pipeline.escalation.dropped] if pipeline.escalation else [])
+    for counts in others:
+        for reason, count in counts.copy().items():
             dropped[reason] = dropped.get(reason, 0) + count
     return dropped
 
@@ -142,7 +151,12 @@ def dropped_of(pipeline: Pipeline) -> dict[str, int]:
 def in_words(output: dict[str, object]) -> str:
     """Put a result's output in a few words, such as `score 9.7 < 12.3`."""
     if "label" in output:
-        return f"{output['label']} {_number(output.get('score'))}"
+        band = output.get("band", "accept")
+        return f"{output['label']} {_number(output.get('score'))}" + (f" ({band})" if band != "accept" else "")
+    if "text" in output:
+        return _start(str(output["text"]))
+    if "fields" in output:
+        return _start(msgspec.json.encode(output["fields"]).decode())
     if "anomaly" in output:
         sign = "≥" if _float(output.get("score")) >= _float(output.get("threshold")) else "<"
         return f"score {_number(output.get('score'))} {sign} {_number(output.get('threshold'))}"
@@ -180,6 +194,12 @@ def _model(lane: Lane, held: dict[str, Held]) -> ModelStatus:
         status.since, status.unproven = iso(mine.since), mine.unproven
         status.last_good, status.pinned = mine.last_good == model.release, model.release in mine.pinned
     return status
+
+
+def _start(text: str) -> str:
+    """Give the beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_START else f"{line[:_LONGEST_START]}…"
 
 
 def _number(value: object) -> str:

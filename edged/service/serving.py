@@ -7,6 +7,7 @@ time of the swap where the board has room for both; else there is a gap, in whic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -106,11 +107,13 @@ class Serving:
     ) -> dict[str, Any]:
         """Let a candidate see the live windows of the model's first pipeline, in the variant that was on trial; see `run_shadow`.
 
-        Nothing where none runs.
+        Nothing where none runs, and for texts: two language models at once would have each text wait for the other's.
 
         Raises BoardError(`memory-short`) where it does not have room beside the release that serves.
         """
         name = release.manifest.name
+        if release.manifest.input.kind == "text":
+            return {}
         for lane in self.lanes(name):
             if lane.pipeline is not None and lane.pipeline.fault is None:
                 check_available(f"the shadow of {name} {release.manifest.release}", need_mib)
@@ -222,7 +225,9 @@ class Serving:
         return around.load(lane.options, release, self._opener(release), order)
 
     def _load_shadow(self, lane: Lane, release: Release, variant: str) -> LoadedModel:
-        return load_best(release, self._opener(release), self._order(lane, release, [variant] if variant else []))[0]
+        assert self._parts.around is not None
+        order = self._order(lane, release, [variant] if variant else [])
+        return load_best(release, self._opener(release), order, replace(self._parts.around.usage_of(lane.options), escalates=False))[0]
 
     def _order(self, lane: Lane, release: Release, first: list[str]) -> Iterable[str] | None:
         assert self._parts.around is not None

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import field
 
 from edged.errors import PeerError
+from edged.service.cascade_status import CascadeStatus
 
 VERSION = 1
 ERROR = "error"
@@ -131,6 +132,7 @@ class PipelineStatus(msgspec.Struct):
     streams: int = 0
     last_result: LastResult | None = None
     cost: Cost = field(default_factory=Cost)
+    cascade: CascadeStatus | None = None
 
 
 class ModelStatus(msgspec.Struct):

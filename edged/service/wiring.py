@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+from functools import partial
 from pathlib import Path
 
 from edged.clock import Clock
@@ -15,12 +16,13 @@ from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import open_engine
 from edged.errors import BoardError
+from edged.models.active import active_release
 from edged.mqtt.link import Link
 from edged.mqtt.topics import DeviceTopics
 from edged.service.delivery import make_delivery
 from edged.service.embedded import EmbeddedBroker
 from edged.service.fleet_line import FLEET, LONGEST_WAIT_S, FleetLine
-from edged.service.lanes import fill, find, make_source
+from edged.service.lanes import fill, find, hear_answers, make_source
 from edged.service.parts import MAIN, SAFETY, Hooks, Lane, Parts, input_of
 from edged.service.selection import Selection
 from edged.stream.build import Around
@@ -37,9 +39,18 @@ def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks, selecti
         if takes_orders(loaded.config):
             _add_fleet_link(parts, rng, hooks.line)
         parts.delivery = make_delivery(loaded, parts.links, clock)
-        around = Around(loaded.device_id, loaded.config.device.fleet, parts.run, clock, open_engine, hooks.on_rejected, selection.order)
-        parts.around = around
-        parts.workers = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes), selection.board.workers))]
+        parts.around = around = Around(
+            loaded.device_id,
+            loaded.config.device.fleet,
+            parts.run,
+            clock,
+            open_engine,
+            hooks.on_rejected,
+            selection.order,
+            partial(active_release, loaded.state_dir),
+        )
+        parts.shared = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes), selection.board.workers))]
+        parts.workers = list(parts.shared)
         for lane in parts.lanes:  # all of them before the first loads a model: the variants are chosen together
             find(lane, loaded.state_dir)
         selection.bind(parts.lanes, around.not_loaded)
@@ -82,6 +93,7 @@ def _subscribe(parts: Parts) -> None:
     for lane in parts.lanes:
         if isinstance(lane.source, MqttSource) and not lane.error:
             parts.inputs[input_of(lane.options, parts.loaded.config)].add(lane.source, lane.pipeline.inbox if lane.pipeline else None)
+        hear_answers(lane, parts)
     for name, input_ in parts.inputs.items():
         input_.bind(parts.links[name])
 
@@ -90,8 +102,8 @@ def _brokers_used(config: schema.Config) -> set[str]:
     """Name the brokers that something needs; `main` also when it is only configured: it carries the device's status."""
     used = {MAIN} & set(config.mqtt)
     for pipeline in config.pipelines:
-        for end in (pipeline.source, *pipeline.outputs):
-            if isinstance(end, (schema.MqttSource, schema.MqttOutput)):
+        for end in (pipeline.source, *pipeline.outputs, pipeline.escalate):
+            if isinstance(end, (schema.MqttSource, schema.MqttOutput, schema.Escalate)):
                 used.add(end.broker)
     return used
 

@@ -11,6 +11,7 @@ from edged.errors import EdgedError
 from edged.models.manifest import Release
 from edged.records import Rejected
 from edged.stream.channels import check_channels
+from edged.stream.escalation import Escalation
 from edged.stream.fitted import fit
 from edged.stream.loaded import LoadedModel
 from edged.stream.loading import OpenEngine, Usage, load_best
@@ -57,12 +58,16 @@ class Around:
 
 
 def build_pipeline(
-    options: schema.Pipeline, model: Release | LoadedModel, sinks: list[Sink], wake: Callable[[], None], around: Around
+    options: schema.Pipeline,
+    model: Release | LoadedModel,
+    sinks: list[Sink],
+    wake: Callable[[], None],
+    around: Around,
+    escalation: Escalation | None = None,
 ) -> Pipeline:
     """Put the pipeline together, with a loaded model, or with the best variant of a release.
 
-    Raises OperatorError (`channels-do-not-match`, `decoder-does-not-fit`), and what
-    loading raises; a loaded model is then still the caller's.
+    Raises as `check_channels` and as loading; a loaded model is then still the caller's.
     """
     check_channels(options, model.manifest)
     inference = around.load(options, model) if isinstance(model, Release) else model
@@ -75,4 +80,5 @@ def build_pipeline(
         run=around.run,
         wake=wake,
         on_rejected=around.on_rejected,
+        escalation=escalation,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from edged.errors import Cancelled, EdgedError
+from edged.errors import BugError, Cancelled, EdgedError
 from edged.stream.fitted import Fitted
 from edged.stream.loaded import LoadedModel
 
@@ -60,3 +60,42 @@ class Change:
     def end(self) -> None:
         """Tell who waits that it is over."""
         self._over.set()
+
+
+class Waiting:
+    """The one change of a pipeline that was asked for and not made yet, if any."""
+
+    def __init__(self, pipeline: str, wake: Callable[[], None]) -> None:
+        self._pipeline = pipeline
+        self._wake = wake
+        self._change: Change | None = None
+        self._asking = threading.Lock()
+
+    def ask(self, change: Change) -> Change:
+        """Have the worker make a change; BugError(`change-under-way`) where another one is not over. For any thread."""
+        with self._asking:
+            if self._change is not None and not self._change.over:
+                text = f"pipeline {self._pipeline}: another change of the model is under way"
+                raise BugError("change-under-way", text, "wait for it, or cancel it")
+            self._change = change
+        self._wake()
+        return change
+
+    def make(self, how: Callable[[Change], None]) -> None:
+        """Make the change that waits, where there is one; `how` raises nothing. For the worker."""
+        change = self._change
+        if change is None:
+            return
+        mine = change.begin()
+        if mine:
+            how(change)
+        with self._asking:
+            if self._change is change:  # one that was cancelled may have been followed by another
+                self._change = None
+        if mine:
+            change.end()
+
+    def cancel(self) -> None:
+        """Cancel what waits, after the worker has stopped."""
+        if self._change is not None:
+            self._change.cancel()

@@ -17,8 +17,12 @@ from edged.models.manifest import Manifest
 def check_channels(options: schema.Pipeline, manifest: Manifest) -> NDArray[np.intp] | None:
     """Hold the decoder's channels against the model's; give the columns to take, None where it is all of them in order, or texts.
 
-    Raises OperatorError (`channels-do-not-match`, `decoder-does-not-fit`) naming both sides.
+    Raises OperatorError (`channels-do-not-match`, `decoder-does-not-fit`) naming both sides, and OperatorError(`nothing-to-escalate`)
+    where questions are wanted and the model has no cascade that could be unsure.
     """
+    if options.escalate is not None and manifest.cascade is None:
+        text = f"pipeline {options.name}: `escalate` asks what a cascade is not sure of, and {manifest.name} has none"
+        raise OperatorError("nothing-to-escalate", text, "remove `escalate`, or add a cascade to the release: `edged fit cascade`")
     given, wanted = channels_of(options, manifest), manifest.input.channels
     if len(given) == len(wanted):
         return None

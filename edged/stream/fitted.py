@@ -26,6 +26,7 @@ from edged.stream.postprocess import Verdict
 from edged.stream.results import ResultMaker
 from edged.stream.sources.pipeline import PipelineSource
 from edged.stream.streams import Labels, Stream
+from edged.stream.text_inference import shortened
 from edged.stream.windows import Cuts
 
 STEP_NS = NS // 2  # what one call of the model should take at most, so that a slow one is not taken for one that hangs
@@ -52,6 +53,12 @@ class Fitted:
         """Say whether texts go in, and not windows."""
         return self.inference.manifest.input.kind == "text"
 
+    @property
+    def most(self) -> int:
+        """Give how many messages are worked off together: they cannot name more streams than there is room for."""
+        limit = self.assembly.streams.limit
+        return min(limit, self.inference.at_once) if self.of_texts else limit
+
     def at_once(self, each_ns: int) -> int:
         """Give how many inputs go into one call of the model, where one takes `each_ns`.
 
@@ -73,6 +80,10 @@ class Fitted:
             if left_out > 0:
                 verdict.output["cut"] = left_out
         return verdict
+
+    def text_of(self, cuts: Cuts, i: int) -> str | None:
+        """Give the text of one input, as the model got it; None of a window."""
+        return shortened(cuts.windows[i], self.inference.manifest.input) if self.of_texts else None
 
 
 def fit(

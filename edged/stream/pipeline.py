@@ -12,30 +12,33 @@ and the rest goes on. A bug of ours costs the batch it shows in. What depends on
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from edged.clock import Clock
 from edged.config import schema
-from edged.errors import BoardError, BugError, EdgedError
+from edged.errors import BoardError, Cancelled, EdgedError
 from edged.histogram import RecentHistogram
 from edged.hold import Hold
 from edged.records import MISSING, MISSING_FIELD, Batch, Outgoing, Readings, Rejected
 from edged.stream.assembly import Assembly
 from edged.stream.carried import Carried
-from edged.stream.change import Change, Load
+from edged.stream.change import Change, Load, Waiting
 from edged.stream.counters import Counters
+from edged.stream.delivering import ask, deliver, deliver_answers
+from edged.stream.escalation import Escalation
 from edged.stream.fitted import STEP_NS, Fitted, fit
 from edged.stream.handover import dump, restore
 from edged.stream.inbox import Inbox, default_queue
 from edged.stream.loaded import LoadedModel, Rows
-from edged.stream.outputs.base import Output, wanted
+from edged.stream.outputs.base import Output
 from edged.stream.results import timing
 from edged.stream.seen import Onlooker, Seen
 from edged.stream.swap import as_edged, make
 from edged.stream.windows import Cuts
+
+STOPPED = "stopped"  # the reason by which texts are counted that were let go because the daemon stopped
 
 
 @dataclass
@@ -60,9 +63,11 @@ class Pipeline:
         run: str,
         wake: Callable[[], None],
         on_rejected: Callable[[str, bytes, bytes | None, Rejected], None],
+        escalation: Escalation | None = None,
     ) -> None:
         """`run` is unique to this run; raises what `fit` raises.
 
+        `escalation` asks somebody what the model's cascade is not sure of.
         `on_rejected` gets pipeline, topic, payload and reason of each refused message.
         """
         self.name = options.name
@@ -70,21 +75,21 @@ class Pipeline:
         self.urgency = options.class_
         self.sinks = sinks
         self.clock = clock
+        self.escalation = escalation
         self.counters = Counters(RecentHistogram(clock.mono()), RecentHistogram(clock.mono()))
         self.inbox = Inbox(options.queue or default_queue(options), wake)
         self.busy_since = 0  # monotonic ns of the last step of the batch that is worked on, 0: there is none
         self.delivering = False  # that step is an output's, not the model's
         self.loading = 0  # monotonic ns since when a model is loaded while none runs, 0: none is
         self.fault: EdgedError | None = None  # why no model runs
+        self.stopping = False  # set by any thread: take nothing more, and give up what takes long
         self.swaps = 0  # changes of the model that were made
         self.shadow: Onlooker | None = None  # set by any thread
         self.last_error: EdgedError | None = None
         self.last_error_mono = 0
         self._on_rejected = on_rejected
-        self._wake = wake
-        self._deadline_ns = int(options.deadline_ms * 1_000_000)
-        self._change: Change | None = None
-        self._asking = threading.Lock()
+        self.deadline_ns = int(options.deadline_ms * 1_000_000)
+        self._change = Waiting(options.name, wake)
         self._fit = partial(fit, options, counters=self.counters, reject=self._reject, device=device, run=run)
         self.run_on(self._fit(inference))
 
@@ -117,7 +122,7 @@ class Pipeline:
         The model is the pipeline's from now on: it is closed where the change fails. It stays the
         caller's where this raises what `fit` raises, or BugError(`change-under-way`).
         """
-        return self._ask(Change(self.fit(inference)))
+        return self._change.ask(Change(self.fit(inference)))
 
     def swap_over_gap(self, load: Load, back: Load) -> Change:
         """Ask for another model where there is memory for one only: the worker closes the old one, then calls `load`.
@@ -125,13 +130,15 @@ class Pipeline:
         Messages queue meanwhile. Where it raises, `back` loads the old one again; where that raises
         too, the pipeline has no model. Raises BugError(`change-under-way`). For any thread.
         """
-        return self._ask(Change(None, load, back))
+        return self._change.ask(Change(None, load, back))
 
     def take(self) -> Batch | None:
-        """Give the next batch that waits, or None. A change of the model that waits is made first."""
-        if self._change is not None:
-            self._make_change(self._change)
-        if not self.inbox.waiting:
+        """Give the next batch that waits, or None. A change of the model that waits is made first, and answers go out."""
+        self._change.make(partial(make, self))
+        self.busy_since = 0
+        if self.escalation is not None:
+            deliver_answers(self, self.escalation)
+        if self.stopping or not self.inbox.waiting:
             return None
         self.busy_since = self.clock.mono()  # before it leaves the queue: at no time it is in neither
         batch = self.inbox.take()
@@ -143,14 +150,18 @@ class Pipeline:
         """Work one batch off, to its results' delivery."""
         began = self.busy_since = self.clock.mono()
         hold = Hold(batch.done) if batch.done else None
+        left = len(batch.payloads)
         try:
-            if self.fault is not None:
-                self.failed(self.fault, len(batch.payloads))
-                return
-            for part in batch.parts(self.fitted.assembly.streams.limit):
+            for part in batch.parts(self.fitted.most):
                 self._work_off(part, began, hold)
-        except Exception as error:
-            self.failed(error, len(batch.payloads))
+                left -= len(part.payloads)
+                if self.fitted.of_texts:
+                    self._change.make(partial(make, self))  # a batch of texts may take minutes
+        except Cancelled:
+            if hold:
+                hold.take()  # for good: what was not worked off comes again after a restart
+            else:
+                self.counters.drop(STOPPED, left)
         finally:
             self.busy_since = 0
             if hold:
@@ -175,8 +186,7 @@ class Pipeline:
         """Close outputs and model, after the worker has stopped."""
         for sink in self.sinks:
             sink.output.close()
-        if self._change is not None:
-            self._change.cancel()
+        self._change.cancel()
         if self.fault is None:
             self.fitted.inference.close()
 
@@ -185,26 +195,20 @@ class Pipeline:
         now = self.clock.mono()
         self._infer(cuts, now, now, None, None)
 
-    def _ask(self, change: Change) -> Change:
-        with self._asking:
-            if self._change is not None and not self._change.over:
-                text = f"pipeline {self.name}: another change of the model is under way"
-                raise BugError("change-under-way", text, "wait for it, or cancel it")
-            self._change = change
-        self._wake()
-        return change
-
-    def _make_change(self, change: Change) -> None:
-        mine = change.begin()
-        if mine:
-            make(self, change)
-        with self._asking:
-            if self._change is change:  # one that was cancelled may have been followed by another
-                self._change = None
-        if mine:
-            change.end()
-
     def _work_off(self, batch: Batch, began: int, hold: Hold | None) -> None:
+        """Work one part of a batch off; what fails costs this part. Raises Cancelled where the pipeline is to stop."""
+        try:
+            if self.stopping:
+                raise Cancelled
+            if self.fault is not None:
+                raise self.fault
+            self._follow_path(batch, began, hold)
+        except Cancelled:
+            raise
+        except Exception as error:
+            self.failed(error, len(batch.payloads))
+
+    def _follow_path(self, batch: Batch, began: int, hold: Hold | None) -> None:
         fitted, shadow = self.fitted, self.shadow
         seen: list[Seen] | None = None if shadow is None else []
         decoded = fitted.decoder.decode(batch.payloads, batch.topics)
@@ -235,6 +239,7 @@ class Pipeline:
         total = ended - arrival
         took = timing(began - arrival, each, total)
         outgoing: list[Outgoing] = []
+        places: list[int] = []
         for i, slot in enumerate(cuts.slots.tolist()):
             stream = fitted.assembly.streams.streams[slot]
             end = int(cuts.end[i])
@@ -245,10 +250,13 @@ class Pipeline:
                 continue
             made = fitted.results.make(stream, int(cuts.start[i]), end, verdict.output, verdict.changed, verdict.alarm, took)
             outgoing.append(made)
+            places.append(i)
             if seen is not None:
                 seen.append(Seen(stream.name, end, verdict.output, each))
         if outgoing:
-            self._deliver(outgoing, total, hold)
+            deliver(self, outgoing, total, hold)
+            if self.escalation is not None:
+                ask(self.escalation, fitted, cuts, outgoing, places)
 
     def _rows(self, cuts: Cuts) -> Rows | None:
         """Run inputs through the model; None where its process failed over texts, which costs these and no others."""
@@ -264,26 +272,11 @@ class Pipeline:
             return None
 
     def _go_on_step(self) -> None:
-        """See that the model is at work still."""
+        """See that the model is at work still; raise Cancelled where it is to stop."""
+        if self.stopping:
+            raise Cancelled
         if self.busy_since:
             self.busy_since = self.clock.mono()
-
-    def _deliver(self, outgoing: list[Outgoing], total: int, hold: Hold | None) -> None:
-        counters, count = self.counters, len(outgoing)
-        counters.results += count
-        counters.latency.record_many(total / 1e6, count)
-        counters.late_results += count if total > self._deadline_ns else 0
-        counters.last_result_ns, counters.last_result_mono = self.clock.wall(), self.clock.mono()
-        counters.last_output = outgoing[-1].result.output
-        for sink in self.sinks:
-            chosen = wanted(outgoing, sink.when)
-            if chosen:
-                self.busy_since = self.clock.mono()  # a step of its own: an output may hold us up for a second
-                self.delivering = True
-                try:
-                    sink.output.deliver(chosen, hold)
-                finally:
-                    self.delivering = False
 
     def _reject(self, batch: Batch, rejected: Rejected) -> None:
         named = rejected.reason in (MISSING, MISSING_FIELD) and rejected.detail

@@ -38,7 +38,6 @@ def make(pipeline: Pipeline, change: Change) -> None:
         _infer_due(pipeline, each)
     if had_one and pipeline.fitted is change.fitted:
         _close(pipeline, old)
-    pipeline.busy_since = 0
 
 
 def as_edged(error: Exception) -> EdgedError:

@@ -57,13 +57,19 @@ class Worker:
         """Say whether its thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def ended(self) -> bool:
+        """Say whether its thread ran, and does no longer."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def wake(self) -> None:
         """Say that a pipeline has a batch."""
         self._wake.set()
 
     def start(self) -> None:
-        """Begin to run."""
-        self._thread.start()
+        """Begin to run, if it does not yet."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def stop(self, deadline_s: float) -> bool:
         """Work off what waits, up to the deadline; False when something was left."""
