@@ -115,6 +115,8 @@ def test_generate_gives_the_text_and_says_what_cut_it_short(tmp_path: Path) -> N
     [
         pytest.param("no json", id="no JSON"),
         pytest.param("[1]", id="no object"),
+        pytest.param('{"unit": 3}', id="wrong type"),
+        pytest.param('{"unit": "PUMP 3", "more": 1}', id="a field that nobody asked for"),
         pytest.param("[" * 100_000, id="deep"),
         pytest.param(Written('{"unit": "PU', 4, "max_tokens"), id="cut short"),
         pytest.param(Written('{"unit": "PUMP 3"}', 4, "deadline"), id="whole by chance"),

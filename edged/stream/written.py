@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from edged.engines.text import Written
+from edged.json_schema import keeps
 from edged.models.schema import Manifest
 from edged.stream.postprocess import State, Verdict
 from edged.stream.smooth import make_smoother
@@ -23,7 +24,8 @@ class WrittenTask:
     """What one release does with what its model wrote."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self._judge = {"extract": _fields, "generate": _text}[manifest.task]
+        self._judge = {"extract": self._fields, "generate": _text}[manifest.task]
+        self._schema = manifest.output.schema
 
     def new_state(self) -> State:
         """Give the state for a new stream: words are neither smoothed nor judged, so it remembers only that there was one."""
@@ -37,14 +39,14 @@ class WrittenTask:
         changed, state.told = state.told is None, (None, None)
         return Verdict(output, changed, None)
 
+    def _fields(self, written: Written) -> dict[str, object] | None:
+        try:
+            fields = msgspec.json.decode(written.text)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        # One that was cut short is not taken where it is whole by chance: a list may lack its last values.
+        return {"fields": fields} if not written.truncated and keeps(fields, self._schema) else None
 
-def _text(written: Written) -> dict[str, object]:
+
+def _text(written: Written) -> dict[str, object] | None:
     return {"text": written.text, "truncated": written.truncated} if written.truncated else {"text": written.text}
-
-
-def _fields(written: Written) -> dict[str, object] | None:
-    try:
-        fields = msgspec.json.decode(written.text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return {"fields": fields} if isinstance(fields, dict) and not written.truncated else None
