@@ -90,7 +90,14 @@ def test_a_trial_gets_no_more_memory_than_the_board_can_spare(tmp_path: Path, mo
         (tmp_path / "proc" / "meminfo").write_text(f"MemAvailable: {available << 10} kB\n")
         with pytest.raises(family) as caught:
             trials.try_release(
-                load_release(folder), [claim], deadline_ms=None, running=None, clock=SystemClock(), cancelled=lambda: False, root=tmp_path
+                load_release(folder),
+                [claim],
+                deadline_ms=None,
+                running=None,
+                clock=SystemClock(),
+                threads=1,
+                cancelled=lambda: False,
+                root=tmp_path,
             )
         assert caught.value.code == "trial-memory"
         assert abs(given.pop() - limit) <= 10

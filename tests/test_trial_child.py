@@ -160,7 +160,7 @@ def test_secrets_of_the_environment_do_not_reach_the_child(monkeypatch: pytest.M
 
 
 def test_without_a_runtime_the_board_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_installed", list)
+    monkeypatch.setattr(trial, "_installed", lambda text: [])
     error = refused(HAR)
     assert (type(error), error.code, "no runtime is installed" in error.text) == (BoardError, "engine-missing", True), error.text
 

@@ -20,7 +20,7 @@ from typing import IO
 import msgspec
 
 from edged.clock import NS, Clock
-from edged.engines.choose import RUNTIMES, available
+from edged.engines.choose import RUNTIMES, TEXT_RUNTIMES, available, text_builds
 from edged.errors import BoardError, Cancelled
 from edged.fleet.trial_words import Limits, Measured, Order, Predicted, TrialReport, TrialRequest
 from edged.fleet.verdict import End, Ended, Said, judge, runtime_to_blame, signal_name
@@ -51,20 +51,20 @@ def run_trial(request: TrialRequest, limits: Limits, cancelled: Callable[[], boo
 
     Raises Cancelled, BoardError `trial-no-start` or `engine-missing`, and the error that `judge` finds.
     """
-    runtimes = list(request.runtimes) or _installed()
+    runtimes = list(request.runtimes) or _installed(request.text)
     passed_over: dict[str, str] = {}
     while True:
         said, ended = _run_child(msgspec.structs.replace(request, runtimes=runtimes), limits, cancelled, clock)
         blamed = runtime_to_blame(said, ended)
-        if blamed not in runtimes or len(runtimes) == 1:
+        if blamed not in runtimes or (len(runtimes) == 1 and not request.text):  # what is for texts may have variants that need none
             return judge(request, limits, replace(said, passed_over={**passed_over, **said.passed_over}), ended)
         runtimes.remove(blamed)
         passed_over[blamed] = f"trial-crashed: {signal_name(ended.code)}{said.stage}"
 
 
-def _installed() -> list[str]:
-    packages = [build.package for build in available()]
-    return [name for name, (package, _) in RUNTIMES.items() if package in packages]
+def _installed(text: bool) -> list[str]:
+    packages = [build.package for build in (text_builds() if text else available())]
+    return [name for name, (package, _) in (TEXT_RUNTIMES if text else RUNTIMES).items() if package in packages]
 
 
 def _run_child(request: TrialRequest, limits: Limits, cancelled: Callable[[], bool], clock: Clock) -> tuple[Said, Ended]:

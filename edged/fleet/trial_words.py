@@ -18,7 +18,7 @@ Number = Annotated[float, Meta(ge=0)]
 
 
 class Measured(Struct, frozen=True):
-    """How long one window takes the release that serves now, in milliseconds, over so many windows."""
+    """How long one window or text takes the release that serves now, in milliseconds, over so many windows."""
 
     p50_ms: float
     p95_ms: float
@@ -34,7 +34,7 @@ class Limits(Struct, frozen=True):
 
 
 class Predicted(Struct, frozen=True):
-    """What a variant was expected to take: milliseconds for a window, MiB."""
+    """What a variant was expected to take: milliseconds for a window or text, MiB."""
 
     ms: float
     mib: float
@@ -45,7 +45,8 @@ class TrialRequest(Struct, frozen=True, kw_only=True):
 
     `manifest` is the path of model.toml, `files` says where each file that it names lies.
     `variants` are tried in this order. `deadline_ms` is that of the pipeline, `predicted`
-    is by variant. `runtimes` as in `engines.choose.RUNTIMES`; empty: those installed here.
+    is by variant. `runtimes` as in `engines.choose.RUNTIMES`, for a release for texts (`text`) in `TEXT_RUNTIMES`; empty: those
+    installed here. `threads` is how many a language model works with.
     """
 
     name: str
@@ -57,6 +58,8 @@ class TrialRequest(Struct, frozen=True, kw_only=True):
     predicted: dict[str, Predicted] = {}
     running: Measured | None = None
     runtimes: Sequence[str] = ()
+    text: bool = False
+    threads: int = 1
 
 
 class Order(Struct, frozen=True):
@@ -119,7 +122,7 @@ Word = Confined | At | PassedOver | Failed | Done
 class TrialReport(Struct, frozen=True, kw_only=True):
     """A release that may serve here.
 
-    Times are of one window through preprocessing, model and task, on one processor that nobody
+    Times are of one window or text through preprocessing, model and task, on processors that nobody
     else uses. `pss_mib` is what loading and running added to the process; `pss_ratio` compares it
     with the prediction, `predicted_ratio` the time; `p50_ratio` the time with that of the running release (0.5: twice as fast).
     `passed_over` says of variants and runtimes why not they: `code: text`.

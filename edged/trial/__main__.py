@@ -43,13 +43,21 @@ def main() -> None:
 
 
 def _run(order: Order, say: Any) -> None:
-    runtime, module = _import(order.request, say)
+    request = order.request
+    runtime, module = (_import_for_texts if request.text else _import)(request, say)
     # Imported before the doors close: libraries read their own files, and count as ours, not as the model's memory.
-    from edged.trial.body import Trial
     from edged.trial.confine import confine
 
-    say(confine(order.limits))
-    say(Trial(order.request, runtime, module, say).run())
+    if request.text:
+        from edged.trial.texts import TextTrial
+
+        say(confine(order.limits))
+        say(TextTrial(request, say, runtime, module).run())
+    else:
+        from edged.trial.windows import WindowTrial
+
+        say(confine(order.limits))
+        say(WindowTrial(request, say, runtime, module).run())
 
 
 def _import(request: TrialRequest, say: Any) -> tuple[str, Any]:
@@ -64,6 +72,11 @@ def _import(request: TrialRequest, say: Any) -> tuple[str, Any]:
             faults.append(f"{RUNTIMES[name][0]} does not load: {error}")
     text = f"nothing here runs tflite models: {'; '.join(faults) or 'no runtime is installed'}"
     raise BoardError("engine-missing", text, "pip install ai-edge-litert, or see `edged doctor`")
+
+
+def _import_for_texts(request: TrialRequest, say: Any) -> tuple[str, Any]:
+    """Load the first runtime for language models that loads; empty and None where there is none: other variants need none."""
+    return "", None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The trial itself: load a release's variant as the daemon would, hold it to its goldens, measure it.
+"""What all trials share: read the manifest, try variants in order until one loads, put the blame where it belongs.
 
 Runs confined, see `confine.py`. The errors are those of the parts it calls, but where the model is to blame for
 what they take for a fault of the board.
@@ -7,8 +7,7 @@ what they take for a fault of the board.
 from __future__ import annotations
 
 import hashlib
-import math
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,25 @@ from typing import Any
 import msgspec
 
 from edged.board.pss import pss_mib
-from edged.engines.base import Engine
-from edged.engines.choose import open_engine
+from edged.config.check import Document
 from edged.errors import EdgedError, PublisherError
 from edged.fleet.trial_words import MOST_TEXT, At, Done, PassedOver, TrialRequest
-from edged.models.manifest import Examined, Manifest, Release, Variant, parse_manifest, read_manifest
-from edged.packing.check import check_graphs
-from edged.packing.goldens import run_golden, why_not
-from edged.stream.inference import Inference
-from edged.trial.measure import measure
+from edged.models.manifest import Examined, Golden, Manifest, Release, Variant, parse_manifest, read_manifest
+from edged.packing.goldens import Compared, why_not
 
 Say = Callable[[Any], None]
 
 # Where a variant fails so, another one may load.
 _NEXT = ("engine-missing", "model-not-loadable")
-_UNREADABLE = ("tflite-malformed", "tflite-unreadable", "model-file-missing")
-_OF_ANOTHER_VARIANT = "not-stateful"
+_UNREADABLE = ("tflite-malformed", "tflite-unreadable", "gguf-malformed", "gguf-unsupported", "npz-malformed", "model-file-missing")
 
 
-class Trial:
-    """A release, the runtime it is tried with, and who is told."""
+class Trial(ABC):
+    """A release, and who is told."""
 
-    def __init__(self, request: TrialRequest, runtime: str, module: Any, say: Say) -> None:
+    def __init__(self, request: TrialRequest, say: Say) -> None:
         """Read the manifest; raises as `read_manifest`, and the first fault where it has any."""
-        self._request, self._runtime, self._module, self._say = request, runtime, module, say
+        self._request, self._say = request, say
         self._data = read_manifest(Path(request.manifest))
         document, manifest = parse_manifest(self._data, "model.toml")
         if document.faults or manifest is None:
@@ -60,6 +54,10 @@ class Trial:
             first = first or tried
         raise first or PublisherError("no-such-variant", "no variant was named to be tried")
 
+    @abstractmethod
+    def _try(self, variant: Variant) -> Done:
+        """Load a variant, run its goldens, measure it."""
+
     def _try_or_pass(self, variant: Variant) -> Done | EdgedError:
         """Give what was measured, or why it does not load; raise what ends the trial."""
         try:
@@ -70,66 +68,37 @@ class Trial:
             raise blamed
         return blamed
 
-    def _try(self, variant: Variant) -> Done:
-        path = self._release.path_of(variant)
-        self._at(f"checking the graph of {variant.name}")
-        self._check(variant)
-        self._at(f"opening {variant.name} with {self._runtime}", portable=True)
-        self._probe(path)
-        self._at(f"loading {variant.name} with {self._runtime}")
-        engines: list[Engine] = []
-        stateful = self._release.manifest.input.stateful
-
-        def opener() -> Engine:
-            engines.append(open_engine(path, variant.engine, prefer=self._runtime, stateful=stateful))
-            return engines[-1]
-
-        start = time.monotonic_ns()
-        inference = Inference(self._release, variant, opener)
-        load_ms = (time.monotonic_ns() - start) / 1e6
-        goldens = self._run_goldens(variant, engines[0])
-        self._at(f"measuring {variant.name}")
-        speed = measure(inference, self._release.manifest.input)
-        if not speed.finite:
-            raise _not_a_number(f"{variant.name} gives no finite result for any of {speed.windows} windows")
-        added = pss_mib() - self._before_mib
-        return Done(variant.name, str(inference.build), load_ms, added, speed.p50_ms, speed.p95_ms, speed.windows, goldens)
-
-    def _check(self, variant: Variant) -> None:
-        """Hold the graph of one variant to the manifest, as `edged pack` does."""
+    def _alone(self, variants: list[Variant]) -> Examined:
+        """Give the release as if it had these variants only, to be checked as `edged pack` does."""
         document, manifest = parse_manifest(self._data, "model.toml")
         assert manifest is not None
-        alone: Manifest = msgspec.structs.replace(manifest, variants=[variant])
-        check_graphs(Examined(document, alone, self._release.files, self._release.digest))
-        for fault in document.faults:
-            if fault.code in _NEXT or fault.code in _UNREADABLE:
-                raise PublisherError(fault.code if fault.code in _NEXT else "model-not-loadable", fault.text, fault.hint)
-            if fault.code != _OF_ANOTHER_VARIANT:
-                raise PublisherError("tensors-do-not-fit", fault.text, fault.hint)
+        alone: Manifest = msgspec.structs.replace(manifest, variants=variants)
+        return Examined(document, alone, self._release.files, self._release.digest)
 
-    def _probe(self, path: Path) -> None:
-        """Do what `engines/probe.py` does: if this is what kills, the daemon too would take another runtime."""
-        try:
-            self._module.Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
-        except MemoryError:
-            raise
-        except Exception:
-            return  # loading says it better
+    def _at(self, stage: str, runtime: str, portable: bool = False) -> None:
+        self._say(At(stage, runtime, portable))
 
-    def _run_goldens(self, variant: Variant, engine: Engine) -> int:
-        if variant.golden is None:
-            return 0
-        self._at(f"running the goldens of {variant.name}")
-        compared = run_golden(engine, self._release.path_of_file(variant.golden.file))
-        if math.isinf(compared.error):
-            raise _not_a_number(f"{variant.name} gives no finite result for golden {compared.row}")
-        if wrong := why_not(compared, variant.golden):
-            text = f"{variant.name} on {engine.build} {wrong}"
-            raise PublisherError("golden-differs", text, "compute the goldens from this file, or widen the tolerance")
-        return compared.rows
+    def _added_mib(self) -> float:
+        return pss_mib() - self._before_mib
 
-    def _at(self, stage: str, portable: bool = False) -> None:
-        self._say(At(stage, self._runtime, portable))
+
+def raise_faults(document: Document, harmless: str = "") -> None:
+    """Raise the first fault, but for those of one code: as one of a variant that does not load, where that is what it means."""
+    for fault in document.faults:
+        if fault.code in _NEXT or fault.code in _UNREADABLE:
+            raise PublisherError(fault.code if fault.code in _NEXT else "model-not-loadable", fault.text, fault.hint)
+        if fault.code != harmless:
+            raise PublisherError("tensors-do-not-fit", fault.text, fault.hint)
+
+
+def hold_golden(name: str, build: object, compared: Compared, golden: Golden) -> int:
+    """Give how many goldens there were; PublisherError (`model-nan`, `golden-differs`) where the answers are others."""
+    if compared.error == float("inf"):
+        raise not_a_number(f"{name} gives no finite result for golden {compared.row}")
+    if wrong := why_not(compared, golden):
+        text = f"{name} on {build} {wrong}"
+        raise PublisherError("golden-differs", text, "compute the goldens from this file, or widen the tolerance")
+    return compared.rows
 
 
 def _of_the_model(error: EdgedError) -> EdgedError:
@@ -146,5 +115,6 @@ def _of_the_model(error: EdgedError) -> EdgedError:
     return error
 
 
-def _not_a_number(text: str) -> PublisherError:
+def not_a_number(text: str) -> PublisherError:
+    """Make the error of a model that answers with nothing that is a number."""
     return PublisherError("model-nan", text, "look for a division by zero, a logarithm or a root of what is negative")
