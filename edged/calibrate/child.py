@@ -22,11 +22,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edged.board.pss import pss_mib
 from edged.calibrate.forked import in_fork, resident_mib, settle, written_mib
 from edged.engines.base import Engine
 from edged.engines.choose import open_engine
 from edged.errors import EdgedError
+from edged.pss import pss_mib
 
 _ROUND_NS = 2_000_000
 _ROUNDS = 3

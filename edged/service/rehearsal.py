@@ -20,10 +20,10 @@ from pathlib import Path
 
 import msgspec
 
-from edged.board.pss import pss_mib
 from edged.config import schema
 from edged.config.load import Loaded
 from edged.errors import BoardError, Cancelled, EdgedError, PublisherError
+from edged.pss import pss_mib
 from edged.service.footprint import check_available
 from edged.stream.build import ChooseOrder
 

@@ -13,9 +13,9 @@ import msgspec
 
 from edged import __version__
 from edged.board.detect import board_name
-from edged.board.pss import pss_mib
 from edged.clock import NS, Clock, iso
 from edged.models.entries import Held
+from edged.pss import pss_mib
 from edged.select.terms import Option
 from edged.service.cascade_status import cascade_status
 from edged.service.control_path import ControlPath
