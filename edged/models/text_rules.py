@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from edged.config.check import Document
+from edged.json_schema import check_schema, keeps
 from edged.models.schema import Cascade, Input, Output, Variant
 from edged.models.sound import Parts
 from edged.models.template import parse_render
@@ -39,8 +42,6 @@ def _input(document: Document, input_: Input, parts: Parts) -> None:
         if parts.task == "classify" and parts.output and "output.labels" not in parts.broken and example.answer not in parts.output.labels:
             hint = f"one of: {', '.join(parts.output.labels[:20])}"
             document.fault(place, "unknown-label", f"`{example.answer[:60]}` is not one of the labels", hint)
-        if parts.task == "extract" and not _is_object(example.answer):
-            document.fault(place, "bad-value", "is no JSON object, and such is what the model is to write", "write it as the schema says")
 
 
 def _render(document: Document, render: str) -> None:
@@ -53,9 +54,9 @@ def _render(document: Document, render: str) -> None:
     document.fault(("input", "render"), "bad-value", text, "write a field's path in braces, such as `{output.score}`")
 
 
-def _is_object(answer: str) -> bool:
+def _keeps(answer: str, schema: dict[str, Any]) -> bool:
     try:
-        return isinstance(msgspec.json.decode(answer.encode()), dict)
+        return keeps(msgspec.json.decode(answer.encode()), schema)
     except (ValueError, RecursionError):
         return False
 
@@ -68,16 +69,22 @@ def _output(document: Document, output: Output, parts: Parts) -> None:
     if output.smooth and parts.task not in ("", "classify"):
         document.fault(("output", "smooth"), "wrong-task", f"is for scores, and task `{parts.task}` has none on texts", _MEND_TASK)
     if parts.task == "extract" and "output.schema" not in parts.broken:
-        _schema(document, output)
+        _schema(document, output, parts)
 
 
-def _schema(document: Document, output: Output) -> None:
+def _schema(document: Document, output: Output, parts: Parts) -> None:
     place, schema = ("output", "schema"), output.schema
     if not schema:
         hint = 'add `[output.schema]` with `type = "object"` and `properties`'
         document.fault(place, "missing-key", "is missing; task `extract` needs it", hint)
-    elif schema.get("type") != "object" or not isinstance(schema.get("properties"), dict) or not schema["properties"]:
-        document.fault(place, "bad-value", "is not that of an object with fields", 'write `type = "object"` and `properties`')
+        return
+    faults = check_schema(schema)
+    for fault in faults:
+        document.fault(place, "bad-value", fault, "take only what a grammar can hold a model to, see docs/text.md")
+    for i, example in enumerate(parts.input.examples if parts.input and not faults else []):
+        if not _keeps(example.answer, schema):
+            text = "is not JSON that keeps the schema, and such is what the model is to write"
+            document.fault(("input", "examples", i, "answer"), "bad-value", text, "write it as the schema says")
 
 
 def _variant(document: Document, i: int, variant: Variant, parts: Parts) -> None:
@@ -93,6 +100,9 @@ def _variant(document: Document, i: int, variant: Variant, parts: Parts) -> None
     if 0 < variant.context <= longest:
         text = f"{variant.context} tokens leave no room for a prompt beside an answer of {longest}"
         document.fault((*place, "context"), "bad-value", text, "write more, or fewer `max_tokens`, or leave it out")
+    if variant.golden and parts.output and parts.output.temperature > 0:
+        text = "cannot be held: with `temperature` above 0 each answer is another"
+        document.fault((*place, "golden"), "bad-value", text, "remove it, or `temperature` of [output]")
     if variant.golden and variant.golden.atol is not None and parts.task in _WRITTEN:
         text = "is for numbers; answers in words are the same or they are not"
         document.fault((*place, "golden", "atol"), "wrong-task", text, "write `agree = …`, the least part of equal answers")
