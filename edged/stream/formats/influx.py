@@ -5,7 +5,7 @@ r"""A result as a line of InfluxDB line protocol.
 The measurement is the pipeline. Tags are the labels, the device, the model and the variant; a
 label with the name of one of the latter gets `label_` before it; a stream without labels has
 its key as the tag `key`. Fields are the plain values of the output, `values` as `v0`, `v1`, …,
-the alarm, the release and the latency; nested output (`scores`, `vector`) is left out, so are
+the alarm, the release and the latency, the path of a cascade as `words/large`; nested output (`scores`, `vector`) is left out, so are
 numbers that are not finite. Numbers of the output are floats, whatever their value, because a field keeps one type.
 """
 
@@ -55,6 +55,9 @@ def _fields(result: Result) -> Iterator[tuple[str, str]]:
     if result.alarm is not None:
         yield "alarm", _value(result.alarm)
     for name, value in result.output.items():
+        if name == "path":
+            yield name, _value("/".join(value))
+            continue
         many = [(f"v{i}", each) for i, each in enumerate(value)] if isinstance(value, list) else [(name, value)]
         for field, each in many:
             text = _value(each)
