@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edged.board.pss import pss_mib
 from edged.clock import NS
 from edged.models.manifest import Release, Variant
+from edged.pss import pss_mib
 from edged.stream.loaded import LoadedModel
 from edged.stream.loading import OpenEngine, load_variant
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from edged.board.pss import pss_mib
 from edged.config.check import Document
 from edged.errors import EdgedError, PublisherError
 from edged.fleet.trial_words import MOST_TEXT, At, Done, PassedOver, TrialRequest
 from edged.models.manifest import Examined, Golden, Manifest, Release, Variant, parse_manifest, read_manifest
 from edged.packing.goldens import Compared, why_not
+from edged.pss import pss_mib
 
 Say = Callable[[Any], None]
 
