@@ -113,5 +113,8 @@ def _enum_faults(schema: dict[str, Any], place: str, notes: set[str]) -> Iterato
         yield f"{place} needs from 1 to {MOST_VALUES} values in `enum`"
     elif not all(isinstance(each, (str, int, float)) and not (isinstance(each, float) and not math.isfinite(each)) for each in values):
         yield f"{place} has values in `enum` that are no strings, numbers or booleans"
-    elif "type" in schema and (schema["type"] not in ("string", "number", "integer", "boolean") or not all(keeps(each, {"type": schema["type"]}) for each in values)):
+    elif "type" in schema and (
+        schema["type"] not in ("string", "number", "integer", "boolean")
+        or not all(keeps(each, {"type": schema["type"]}) for each in values)
+    ):
         yield f"{place} has values in `enum` that are not of its type"

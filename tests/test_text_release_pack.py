@@ -116,7 +116,7 @@ def test_a_file_that_is_missing_is_said_once(folder: Path):
 WEIGH = f"""
 import sys
 from pathlib import Path
-from edged.board.pss import pss_mib
+from edged.pss import pss_mib
 from edged.engines.linear import LinearEngine
 from edged.engines.text import TextUse
 before = pss_mib()

@@ -113,7 +113,12 @@ def _open_text(path: Path, engine: str, use: TextUse, prefer: str | None, thread
         from edged.engines.linear import LinearEngine
 
         return LinearEngine(path, use)
-    raise BoardError("engine-missing", f"engine {engine!r} is not ready", "choose a variant of another engine")
+    names = [name for name in TEXT_RUNTIMES if importlib.util.find_spec(TEXT_RUNTIMES[name][1])] if prefer is None else [prefer]
+    if not names:
+        raise BoardError("engine-missing", "nothing here runs language models: xllamacpp is not installed", "pip install 'edged[text]'")
+    from edged.engines.llama.engine import LlamaEngine
+
+    return LlamaEngine(path, use, llama_build(names[0]), threads=threads, urgency=urgency)
 
 
 def _first_that_loads(names: list[str], path: Path) -> tuple[str, Any]:

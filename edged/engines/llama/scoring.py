@@ -1,0 +1,170 @@
+"""Classify by the label texts: how likely the model finds each after the prompt, with one decode for several texts.
+
+The score of a label is the mean log-probability of its tokens, as long labels would else never be likely; less what the model thinks
+of the label whatever the text is, which texts without content show (Zhao et al. 2021, "Calibrate Before Use", there for the first token).
+
+What texts, and labels behind them, begin with in common is computed once: all paths of a group are branches of one tree. Each leaf
+is a sequence of llama.cpp, and a token belongs to the sequences of all leaves behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edged.engines.llama.breath import Breath
+from edged.engines.llama.model import MOST_SEQUENCES, Context
+
+MOST_TEXTS = 8  # in one decode; more do not make a text quicker, and hold the processor longer
+_PREFIX = 0  # the sequence that all others begin with
+_MOST_LOGITS = 32 << 20  # bytes of scores of the vocabulary in one decode
+_ROWS = 16  # of them, whose probabilities are summed up at once
+
+Tokens = Sequence[int]
+
+
+@dataclass(eq=False)
+class _Node:
+    """A token at its place; `row`: which row of scores the decode gives for it, if any."""
+
+    token: int
+    place: int
+    parent: _Node | None
+    after: dict[int, _Node] = field(default_factory=dict)
+    sequences: list[int] = field(default_factory=list)
+    row: int = -1
+
+
+class _Tree:
+    """The tokens of some texts with their labels, from `start` on; and which of them says how likely which label's token is."""
+
+    def __init__(self, start: int) -> None:
+        self.nodes: list[_Node] = []  # each behind its parent
+        self.asked: list[tuple[_Node, int]] = []  # for each token of each label of each text: the node before it, the token
+        self._root = _Node(-1, start - 1, None)
+
+    def add(self, text: Tokens, labels: Sequence[Tokens]) -> None:
+        """Add a text, which has tokens, with its labels."""
+        end = self._root
+        for token in text:
+            end = self._after(end, token)
+        for label in labels:
+            node = end
+            for token in label[:-1]:
+                self.asked.append((node, token))
+                node = self._after(node, token)
+            self.asked.append((node, label[-1]))
+
+    def leaves(self) -> int:
+        """Number the sequences from 1, one for each leaf; give how many there are."""
+        count = 0
+        for node in self.nodes:
+            if not node.after:
+                count += 1
+                above: _Node | None = node
+                while above is not None:
+                    above.sequences.append(count)
+                    above = above.parent
+        return count
+
+    def wanted(self) -> list[int]:
+        """Number the rows of nodes that are asked; give 1 for each such node, 0 for others."""
+        asked = {id(node) for node, _ in self.asked}
+        rows = iter(range(len(asked)))
+        for node in self.nodes:
+            if id(node) in asked:
+                node.row = next(rows)
+        return [int(node.row >= 0) for node in self.nodes]
+
+    def _after(self, node: _Node, token: int) -> _Node:
+        found = node.after.get(token)
+        if found is None:
+            found = node.after[token] = _Node(token, node.place + 1, node)
+            self.nodes.append(found)
+        return found
+
+
+class Labels:
+    """The tokens of the labels, in parts that one text has sequences for."""
+
+    def __init__(self, labels: Sequence[Tokens], words: int) -> None:
+        """Take the tokens of each label, of which none may be a proper prefix of another; `words`: size of the vocabulary."""
+        self.count = len(labels)
+        most = min(MOST_SEQUENCES - 1, max(_MOST_LOGITS // 4 // words // max(map(len, labels)), 1))
+        self.parts = [labels[i : i + most] for i in range(0, len(labels), most)]
+        inner = [{tuple(label[:i]) for label in part for i in range(1, len(label))} for part in self.parts]
+        self.nodes = max(map(len, inner))
+        part = len(self.parts[0])
+        self.at_once = max(min(MOST_TEXTS, (MOST_SEQUENCES - 1) // part, _MOST_LOGITS // 4 // words // (self.nodes + 1)), 1)
+
+
+class Scorer:
+    """Scores texts behind a prefix that is in the context already, as sequence 0 with `start` tokens."""
+
+    def __init__(self, context: Context, start: int, labels: Labels, breath: Breath) -> None:
+        self._context, self._start, self._labels, self._breath = context, start, labels, breath
+        self._room = np.empty((_ROWS, context.model.words), np.float32)
+
+    def scores(self, texts: Sequence[Tokens]) -> NDArray[np.float64]:
+        """Give mean log-probabilities [texts, labels]; each text has a token, and fits with its labels."""
+        found = np.empty((len(texts), self._labels.count))
+        order = sorted(range(len(texts)), key=lambda i: tuple(texts[i]))  # neighbours begin alike
+        for group in self._groups(texts, order):
+            at = 0
+            for labels in self._labels.parts:
+                found[group, at : at + len(labels)] = self._decoded([texts[i] for i in group], labels)
+                at += len(labels)
+        return found
+
+    def _groups(self, texts: Sequence[Tokens], order: list[int]) -> Iterator[list[int]]:
+        group: list[int] = []
+        tokens = 0
+        most = min(self._context.batch, self._context.tokens - self._start)
+        for i in order:
+            more = len(texts[i]) + self._labels.nodes
+            if group and (len(group) == self._labels.at_once or tokens + more > most):
+                yield group
+                group, tokens = [], 0
+            group.append(i)
+            tokens += more
+        if group:
+            yield group
+
+    def _decoded(self, texts: Sequence[Tokens], labels: Sequence[Tokens]) -> NDArray[np.float64]:
+        tree = _Tree(self._start)
+        for text in texts:
+            tree.add(text, labels)
+        wanted = tree.wanted()
+        for sequence in range(1, tree.leaves() + 1):
+            self._context.copy(_PREFIX, sequence)
+        nodes = tree.nodes
+        try:
+            self._context.decode([node.token for node in nodes], [node.place for node in nodes], [node.sequences for node in nodes], wanted)
+            likely = self._log_probabilities(tree)
+        finally:
+            self._context.keep(_PREFIX)
+            self._breath.between()
+        lengths = np.array([len(label) for label in labels])
+        sums = np.add.reduceat(likely, np.concatenate([[0], np.cumsum(np.tile(lengths, len(texts)))[:-1]]))
+        return sums.reshape(len(texts), len(labels)) / lengths
+
+    def _log_probabilities(self, tree: _Tree) -> NDArray[np.float64]:
+        rows = self._context.rows()
+        total = np.empty(len(rows))
+        for at in range(0, len(rows), _ROWS):
+            some = rows[at : at + _ROWS]
+            room = self._room[: len(some)]
+            most = some.max(axis=1)
+            np.subtract(some, most[:, None], out=room)
+            total[at : at + _ROWS] = most + np.log(np.exp(room, out=room).sum(axis=1, dtype=np.float64))
+        row, token = np.array([(node.row, token) for node, token in tree.asked]).T
+        return rows[row, token] - total[row]
+
+
+def prior(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the logarithm of each label's mean probability over texts without content, from their scores [texts, labels]."""
+    likely = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.log((likely / likely.sum(axis=1, keepdims=True)).mean(axis=0))
