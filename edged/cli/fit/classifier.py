@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from edged.fitting.classifier import Baseline, Report
     from edged.fitting.measure import Measured
 
+_LABELS = 12  # that are named, the most frequent first
+
 EPILOG = """\b
 Examples:
   edged fit classifier --data orders.csv --into models/work-orders
@@ -72,7 +74,8 @@ def _lines(report: Report, held_out: str | None) -> list[str]:
 
     width, _ = size(sys.stdout, 100)
     labels = [clean(f"{label} {count(rows)}") for label, rows in report.labels.items()]
-    lines = [f"{count(report.rows)} rows of {clean(report.data)}, {len(labels)} labels:", *wrap(labels, ", ", width)]
+    shown = labels[:_LABELS] + [f"and {len(labels) - _LABELS} more"] * (len(labels) > _LABELS)
+    lines = [f"{count(report.rows)} rows of {clean(report.data)}, {len(labels)} labels:", *wrap(shown, ", ", width)]
     odd = [*(f"left out: {count(rows)} rows {reason}" for reason, rows in report.left_out.items()), *report.notes]
     for note in odd:
         lines += wrap_words(clean(note), width, "! ")
