@@ -70,8 +70,8 @@ class Client:
     def ask(self, request: Answering, progress: Callable[[], None], paused: Callable[[], None]) -> wire.Numbers | wire.Answers:
         """Give the answer to a request. `progress` is called while it takes long, `paused` where the runner rests until that returns.
 
-        Raises what the runner says; BoardError: `runner-crashed`, `runner-out-of-memory`, `runner-hung`, `runner-garbled` where it
-        failed twice, `runner-crash-loop`.
+        What these two raise ends the request, and the runner. Raises what the runner says; BoardError: `runner-crashed`,
+        `runner-out-of-memory`, `runner-hung`, `runner-garbled` where it failed twice, `runner-crash-loop`.
         """
         if self._closed:
             raise BugError("engine-misused", "engine llama was asked after it was closed")
@@ -122,9 +122,9 @@ class Client:
             while True:
                 reply = self._heard(child, max(self._limits.silent_s, self._limits.slower * self._longest_s))
                 if isinstance(reply, wire.Working):
-                    progress()
+                    self._tell(progress)
                 elif isinstance(reply, wire.Paused):
-                    paused()
+                    self._tell(paused)
                     child.channel.send(wire.Go())
                 elif isinstance(reply, wire.Failed):
                     raise error_of(reply.family, reply.code, reply.text, reply.hint)
@@ -135,6 +135,14 @@ class Client:
                     return reply
         except wire.Closed:
             raise child.ended() from None
+
+    def _tell(self, who: Callable[[], None]) -> None:
+        """Call who is to know; where that gives the request up, the runner, which is at work on it, ends."""
+        try:
+            who()
+        except BaseException:
+            self._end()
+            raise
 
     def _start(self, progress: Callable[[], None]) -> wire.Ready:
         child = self._child = Child(self._order)

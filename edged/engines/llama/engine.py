@@ -59,6 +59,7 @@ class LlamaEngine:
         self.evaluated = 0  # tokens so far
         self._use, self._urgency, self._token = use, urgency, token
         self._clock = clock or SystemClock()
+        self._holds = False  # the token
         self._schema = _schema_of(use)
         self._head = Head.read(use.head, use.labels, _sha256(path)) if use.head else None
         order = _order(path, use, build, self._schema, threads or max((os.cpu_count() or 2) - 1, 1), batch)
@@ -107,7 +108,7 @@ class LlamaEngine:
     def _numbers(self, texts: Sequence[str], kind: type[wire.Score] | type[wire.Pool]) -> NDArray[np.float64]:
         parts = [np.empty((0, self._client.ready.values))]
         for some in _parts(texts, self._use.max_chars):
-            self._token.acquire(self._urgency, self._client.pause)
+            self._token.acquire(self._urgency, self._client.pause, waiting=self._waits)
             reply = self._ask(kind(texts=some))
             assert isinstance(reply, wire.Numbers)
             self.cut += reply.cut
@@ -117,7 +118,7 @@ class LlamaEngine:
     def _answers(self, texts: Sequence[str], deadline_ms: float) -> Iterator[wire.Answer]:
         for some in _parts(texts, self._use.max_chars, self.batch):
             end = self._clock.mono() + int(deadline_ms * MS)
-            if not self._token.acquire(self._urgency, self._client.pause, max(deadline_ms, 0) * MS / NS):
+            if not self._token.acquire(self._urgency, self._client.pause, max(deadline_ms, 0) * MS / NS, self._waits):
                 yield from [wire.Answer("", 0, "deadline")] * len(some)
                 continue
             reply = self._ask(wire.Write(texts=some, deadline_ms=max(end - self._clock.mono(), 0) / MS))
@@ -126,10 +127,12 @@ class LlamaEngine:
 
     def _ask(self, request: wire.Score | wire.Pool | wire.Write) -> wire.Numbers | wire.Answers:
         """Ask the runner, holding the token, which is given back behind."""
+        self._holds = True
         try:
             reply = self._client.ask(request, self._go_on, self._let_others)
         finally:
-            self._token.release()
+            if self._holds:
+                self._token.release()
         self.evaluated += reply.tokens
         return reply
 
@@ -139,8 +142,14 @@ class LlamaEngine:
             self._client.pause()
 
     def _let_others(self) -> None:
+        self._holds = False
         self._token.release()
-        self._token.acquire(self._urgency, self._client.pause)
+        self._token.acquire(self._urgency, self._client.pause, waiting=self._waits)
+        self._holds = True
+
+    def _waits(self) -> None:
+        """Say that a wait for other models is no hang."""
+        self.progress()
 
     def _held(self, written: Written) -> Written:
         """Hold an answer to the schema."""

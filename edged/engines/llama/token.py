@@ -10,8 +10,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+_SAY_S = 0.1
 
 URGENCIES = ("safety", "normal", "background")
 
@@ -34,11 +37,13 @@ class BandwidthToken:
         self._holder: _Waiter | None = None
         self._count = itertools.count()
 
-    def acquire(self, urgency: str, ask_back: Callable[[], None], timeout_s: float | None = None) -> bool:
+    def acquire(
+        self, urgency: str, ask_back: Callable[[], None], timeout_s: float | None = None, waiting: Callable[[], None] = lambda: None
+    ) -> bool:
         """Wait for the token; False where it did not come in time.
 
         `ask_back` is called, from another thread, while this one holds it and another waits for it: maybe more than once, and maybe
-        just after it was given back.
+        just after it was given back. `waiting` is called now and then while this one waits; where it raises, the wait is over.
         """
         me = _Waiter(URGENCIES.index(urgency), next(self._count), ask_back)
         with self._lock:
@@ -49,11 +54,19 @@ class BandwidthToken:
             holder = self._holder
         if me.rank <= holder.rank:
             holder.ask_back()
-        if me.served.wait(timeout_s):
-            return True
+        try:
+            _wait(me, timeout_s, waiting)
+        except BaseException:
+            if self._leave(me):
+                self.release()
+            raise
+        return self._leave(me)
+
+    def _leave(self, me: _Waiter) -> bool:
+        """Wait no longer; say whether the token came before."""
         with self._lock:
             me.gone = not me.served.is_set()
-        return not me.gone
+            return not me.gone
 
     def release(self) -> None:
         """Give it to whoever is next."""
@@ -70,6 +83,12 @@ class BandwidthToken:
         with self._lock:
             holder = self._holder
             return holder is not None and any(not each.gone and each.rank <= holder.rank for each in self._waiting)
+
+
+def _wait(me: _Waiter, timeout_s: float | None, waiting: Callable[[], None]) -> None:
+    end = None if timeout_s is None else time.monotonic() + timeout_s
+    while (left := _SAY_S if end is None else end - time.monotonic()) > 0 and not me.served.wait(min(left, _SAY_S)):
+        waiting()
 
 
 TOKEN = BandwidthToken()
