@@ -65,7 +65,7 @@ class _Vectors:
             model,
             tokens=self._room,
             block=order.block,
-            batch=self._room,
+            batch=order.block,
             sequences=pooling.MOST_TEXTS,
             threads=order.threads,
             embeddings=True,

@@ -31,17 +31,21 @@ class Pooler:
 
     def _group(self, texts: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
         tokens = np.cumsum([len(text) for text in texts[:MOST_TEXTS]])
-        return texts[: max(int(np.searchsorted(tokens, self._context.batch, side="right")), 1)]
+        return texts[: max(int(np.searchsorted(tokens, self._context.tokens, side="right")), 1)]
 
     def _decoded(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        """Decode a block at a time: for each token of a decode the runtime keeps the scores of its whole vocabulary, which nobody wants."""
         tokens = [token for text in texts for token in text]
         places = [place for text in texts for place in range(len(text))]
-        sequences = [(i,) for i, text in enumerate(texts) for _ in text]
+        owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+        sums = np.zeros((len(texts), self._context.model.width))
         try:
-            self._context.decode(tokens, places, sequences, [1] * len(tokens))
-            lengths = np.array([len(text) for text in texts])
-            sums = np.add.reduceat(self._context.rows(), np.concatenate([[0], np.cumsum(lengths)[:-1]]), axis=0, dtype=np.float64)
-            return sums / lengths[:, None]
+            for at in range(0, len(tokens), self._context.block):
+                part = slice(at, at + self._context.block)
+                owner = owners[part]
+                self._context.decode(tokens[part], places[part], [(i,) for i in owner.tolist()], [1] * len(owner))
+                np.add.at(sums, owner, self._context.rows())
+            return sums / np.bincount(owners)[:, None]
         finally:
             for sequence in range(len(texts)):
                 self._context.drop(sequence)
