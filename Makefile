@@ -2,13 +2,17 @@
 # but Mosquitto and systemd, by `make test` as root.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo fleet-example test vm-test check format bench soak clean
+.PHONY: help demo demo-text fleet-example test vm-test check format bench soak clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 demo: .venv/has-demo ## try it out for a minute; DEMO_ARGS="--seconds 20 --speed 4" for another way
 	@.venv/bin/edged demo $(DEMO_ARGS)
+
+demo-text: .venv/has-demo ## texts instead of sensors: real work orders; DEMO_ARGS as above
+	@$(MAKE) --no-print-directory .venv/has-text || echo "So it runs without a language model."
+	@.venv/bin/edged demo text $(DEMO_ARGS)
 
 fleet-example: .venv/has-test ## write the releases that docs/fleet.md tries out
 	@.venv/bin/python -m tests.walkthrough releases fleet-example
@@ -44,10 +48,14 @@ clean: ## remove what make made: .venv, builds, caches
 	@scripts/install demo,litert
 	@touch $@
 
+.venv/has-text: setup.cfg pyproject.toml scripts/install
+	@scripts/install demo,litert,text
+	@touch .venv/has-demo $@
+
 .venv/has-test: setup.cfg pyproject.toml scripts/install
 	@scripts/install test
-	@touch .venv/has-demo $@
+	@touch .venv/has-demo .venv/has-text $@
 
 .venv/has-check: setup.cfg pyproject.toml scripts/install
 	@scripts/install test,check
-	@touch .venv/has-demo .venv/has-test $@
+	@touch .venv/has-demo .venv/has-text .venv/has-test $@

@@ -231,16 +231,16 @@ needs_broker = pytest.importorskip("iotcore", reason="needs the embedded broker:
 class Running:
     """`edged demo` in a process group of its own, as a shell starts it, with its folders under one of the test's."""
 
-    def __init__(self, folder: Path, *args: str, terminal: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *args: str, terminal: int | None = None, program: tuple[str, ...] = ("-m", "edged.cli.main", "demo")
+    ) -> None:
         self.folder = folder
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         environ = {key: value for key, value in os.environ.items() if not key.startswith("EDGED")}
         environ |= {"TMPDIR": str(self.temporary), "XDG_STATE_HOME": str(folder / "state"), "PYTHONUNBUFFERED": "1", "TERM": "xterm"}
         streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal} if terminal else {"stdout": -1, "stderr": -1}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "edged.cli.main", "demo", *args], env=environ, start_new_session=True, text=True, **streams
-        )
+        self.process = subprocess.Popen([sys.executable, *program, *args], env=environ, start_new_session=True, text=True, **streams)
 
     def socket(self) -> Path:
         """Wait until the sensors are about to send; give the daemon's control socket."""

@@ -19,6 +19,7 @@ from edged.cli.settings import json_option
 from edged.cli.terminal import alternate_screen, frame, key, size, wants_colour
 
 if TYPE_CHECKING:
+    from edged.demo.daemon import Memory
     from edged.demo.stage import Stage
 
 EPILOG = """\b
@@ -76,10 +77,10 @@ class Show(Protocol):
     def screen(self, passed_s: float, width: int, lines: int, colour: bool) -> list[str]:
         """Draw all of it for a terminal of this size."""
 
-    def summary(self, passed_s: float, memory_mib: float | None, width: int, colour: bool) -> list[str]:
+    def summary(self, passed_s: float, memory: Memory, width: int, colour: bool) -> list[str]:
         """Sum it up."""
 
-    def as_dict(self, passed_s: float, memory_mib: float | None) -> dict[str, Any]:
+    def as_dict(self, passed_s: float, memory: Memory) -> dict[str, Any]:
         """Sum it up for programs."""
 
 
@@ -221,8 +222,7 @@ def _tell(show: Show, interrupts: Interrupts, start: float, seconds: float, as_j
 
 
 def _sum_up(show: Show, passed_s: float, as_json: bool) -> None:
-    status = show.play.stage.status()
-    memory, config = status.memory.pss_mib if status else None, str(show.play.stage.config)
+    memory, config = show.play.stage.daemon.memory(), str(show.play.stage.config)
     if as_json:
         click.echo(msgspec.json.encode({**show.as_dict(passed_s, memory), "config": config}))
         return

@@ -13,6 +13,7 @@ from edged.demo.tally import Tally
 from edged.histogram import Histogram
 
 if TYPE_CHECKING:
+    from edged.demo.daemon import Memory
     from edged.demo.sensors import SensorsPlay
 
 _BAR = 8
@@ -58,17 +59,17 @@ class SensorsShow:
         head = [self.line(passed_s), "✓ right, ✗ wrong, · the activity changed within the window; q ends it"]
         return [*cut(head, width), "", *sensors_table(self.play.board.tallies, self.play.pace, width, colour, live=True)]
 
-    def summary(self, passed_s: float, memory_mib: float | None, width: int, colour: bool) -> list[str]:
+    def summary(self, passed_s: float, memory: Memory, width: int, colour: bool) -> list[str]:
         """Sum up each sensor, and all."""
         board = self.play.board
-        ending = Ending(passed_s, self.play.expected, memory_mib)
+        ending = Ending(passed_s, self.play.expected, memory.daemon or None)
         table_ = sensors_table(board.tallies, self.play.pace, width, colour, live=False)
         return [*table_, "", *summary(board.total(), ending, width)]
 
-    def as_dict(self, passed_s: float, memory_mib: float | None) -> dict[str, Any]:
+    def as_dict(self, passed_s: float, memory: Memory) -> dict[str, Any]:
         """Sum it up for programs."""
         board = self.play.board
-        return as_dict(board.tallies, board.total(), Ending(passed_s, self.play.expected, memory_mib))
+        return as_dict(board.tallies, board.total(), Ending(passed_s, self.play.expected, memory.daemon or None))
 
 
 def sensors_table(tallies: Sequence[Tally], pace: Pace, width: int, colour: bool, live: bool) -> list[str]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from edged.cli.columns import Cell, Column, clean, fit, table, wrap_words
 from edged.cli.wording import NOTHING, amount, count, duration
 from edged.demo.text_release import INSTALL
-from edged.demo.text_tally import PERSON, Fate, Share, Sum
+from edged.demo.text_tally import PERSON, Fate, Share, StageSum, Sum
 
 if TYPE_CHECKING:
+    from edged.demo.daemon import Memory
     from edged.demo.text_play import TextPlay
 
 INTRODUCTION = (
@@ -53,14 +54,14 @@ class TextShow:
         rows = [_row(fate) for fate in come[-max(1, lines - _AROUND) :]]
         return [*(fit(line, width) for line in head), "", *table(_COLUMNS, rows, width, colour)]
 
-    def summary(self, passed_s: float, memory_mib: float | None, width: int, colour: bool) -> list[str]:
+    def summary(self, passed_s: float, memory: Memory, width: int, colour: bool) -> list[str]:
         """Sum it up."""
         lines: list[str] = []
-        for name, fact in _facts(self.play.board.total(), passed_s, memory_mib, self.play.release.stages):
+        for name, fact in _facts(self.play.board.total(), passed_s, memory):
             lines += wrap_words(fact, width, f"{name:<10}", " " * 10)
         return lines
 
-    def as_dict(self, passed_s: float, memory_mib: float | None) -> dict[str, Any]:
+    def as_dict(self, passed_s: float, memory: Memory) -> dict[str, Any]:
         """Sum it up for programs; durations in ms unless named otherwise."""
         total = self.play.board.total()
         return {
@@ -70,13 +71,14 @@ class TextShow:
             "stages": list(self.play.release.stages),
             "guesses": _numbers(total.guesses),
             "accepted": _numbers(total.accepted),
-            "accepted_by": {name: _numbers(share) for name, share in total.stages.items()},
+            "by_stage": {name: {"asked": stage.asked, "accepted": _numbers(stage.sure)} for name, stage in total.stages.items()},
             "questions": total.questions,
             "answered": total.answered,
-            "known": _numbers(total.final),
+            "known": _numbers(total.known),
             "most_frequent": {"label": total.most_frequent[0], **_numbers(total.most_frequent[1])},
             "latency_ms": {name: total.latency.percentile(q) for name, q in (("p50", 0.5), ("p99", 0.99))},
-            "memory_pss_mib": memory_mib,
+            "memory_pss_mib": memory.daemon,
+            "language_model_pss_mib": memory.children,
         }
 
 
@@ -95,24 +97,30 @@ def _row(fate: Fate) -> list[Cell]:
     return [Cell(clean(fate.order.text)), Cell(clean(fate.says), paint, mark), Cell(sure), Cell(path)]
 
 
-def _facts(total: Sum, passed_s: float, memory_mib: float | None, stages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _facts(total: Sum, passed_s: float, memory: Memory) -> Iterator[tuple[str, str]]:
     lost = total.sent - total.results
     fate = "none lost" if lost <= 0 else f"{count(lost)} not come back"
-    yield "results", f"{count(total.sent)} orders in {duration(passed_s)} → {count(total.results)} results, {fate}"
+    rate = total.results / passed_s if passed_s else 0.0
+    yield "results", f"{count(total.sent)} orders in {duration(passed_s)} → {count(total.results)} results, {fate}; {amount(rate)} a second"
     label, frequent = total.most_frequent
     if frequent.of:
-        yield "alone", f"{_said(total.guesses)} if nobody were asked; always saying `{label}` would be right in {_part(frequent)}"
-    yield "sure of", f"{count(total.accepted.of)} of {count(total.results)} orders, and right in {_said(total.accepted)}"
-    for name, share in total.stages.items():
-        yield "", f"{name}: sure of {count(share.of)}, right in {_part(share)}"
-    yield (
-        "asked",
-        f"{count(total.questions)} questions, {count(total.answered)} answered in time; what is known now is right in {_part(total.final)}",
-    )
+        yield "guesses", f"{_said(total.guesses)} right, sure or not; always saying `{label}` would be right in {_part(frequent)}"
+    yield "sure of", f"{_said(Share(total.accepted.of, total.results))} of the orders, and of these {_said(total.accepted)} right"
+    for name, stage in total.stages.items():
+        yield "", _stage(name, stage)
+    known = f"what is known then: {_said(total.known)} right"
+    yield "asked", f"a person about {count(total.questions)}, {count(total.answered)} answered in time; {known}"
     if total.results:
-        yield "latency", f"p50 {amount(total.latency.percentile(0.5))} ms, p99 {amount(total.latency.percentile(0.99))} ms, order to result"
-    with_model = " with the language model" if "head" in stages else ""
-    yield "memory", NOTHING if memory_mib is None else f"the daemon{with_model} takes {memory_mib:,.0f} MiB (PSS)"
+        p50, p99 = (amount(total.latency.percentile(q)) for q in (0.5, 0.99))
+        yield "latency", f"p50 {p50} ms, p99 {p99} ms from sending an order to its result"
+    model = f", the language model in a process of its own {memory.children:,.0f} MiB" if memory.children else ""
+    yield "memory", f"the daemon takes {memory.daemon:,.0f} MiB (PSS){model}" if memory.daemon else NOTHING
+
+
+def _stage(name: str, stage: StageSum) -> str:
+    if not stage.sure.of:
+        return f"{name} was asked about {count(stage.asked)} and sure of none: on these orders it is not worth its milliseconds"
+    return f"{name} was asked about {count(stage.asked)} and sure of {count(stage.sure.of)}, {_part(stage.sure)} of them right"
 
 
 def _said(share: Share) -> str:

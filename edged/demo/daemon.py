@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from edged.errors import BoardError
+from edged.pss import pss_mib
 
 STOP_S = 12.0  # longer than the daemon's own deadlines for its parts
 _LAST_LINES = 15
@@ -21,6 +23,14 @@ class DaemonFailed(BoardError):
     def __init__(self, code: str, text: str, lines: list[str]) -> None:
         super().__init__(code, text, "the lines above are the last that it said" if lines else "it said nothing")
         self.lines = lines
+
+
+@dataclass(frozen=True)
+class Memory:
+    """MiB (PSS) of the daemon, and of the processes that it started; 0: not known, or none."""
+
+    daemon: float
+    children: float
 
 
 class DaemonProcess:
@@ -55,6 +65,19 @@ class DaemonProcess:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()
         return DaemonFailed(code, f"the daemon of the demo {what}", lines[-_LAST_LINES:])
+
+    def memory(self) -> Memory:
+        """Say what it takes now."""
+        return Memory(pss_mib(self._process.pid), sum(map(pss_mib, self._children())))
+
+    def _children(self) -> Iterator[int]:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parent = path.read_text(encoding="latin-1").rpartition(")")[2].split()[1]  # behind the name, which may hold anything
+            except (OSError, IndexError):  # it has ended meanwhile
+                continue
+            if parent == str(self._process.pid):
+                yield int(path.parent.name)
 
     def stop(self) -> None:
         """Ask it to end, and force it where it does not."""

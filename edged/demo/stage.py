@@ -17,16 +17,12 @@ from edged.clock import Clock
 from edged.config.schema import Broker
 from edged.demo import settings
 from edged.demo.daemon import DaemonProcess
-from edged.errors import DaemonUnreachable
 from edged.mqtt.link import Link
 from edged.mqtt.message import Message
 from edged.mqtt.receive import Block
 from edged.mqtt.topics import DeviceTopics
-from edged.service.ask import ask
 from edged.service.embedded import EmbeddedBroker
-from edged.service.snapshot import Snapshot, read
 
-ANSWER_S = 3.0
 _TOPICS = DeviceTopics(settings.FLEET, settings.DEVICE)
 
 Take = Callable[[bytes, bytes, int], None]
@@ -83,13 +79,6 @@ class Stage:
     def connected(self) -> bool:
         """Say whether results can still come in."""
         return self._link.state.state == "connected"
-
-    def status(self) -> Snapshot | None:
-        """Ask the daemon how it is; None where it does not answer."""
-        try:
-            return read(ask(self.socket, "status", ANSWER_S))
-        except DaemonUnreachable:
-            return None
 
     def _over(self, folder: Path) -> dict[str, str]:
         """Give what the demo sets over the configuration: its broker, and folders that vanish with it."""

@@ -82,17 +82,25 @@ class Share:
 
 
 @dataclass(frozen=True)
+class StageSum:
+    """One stage: how many orders it was asked about, and those that it was sure of."""
+
+    asked: int
+    sure: Share
+
+
+@dataclass(frozen=True)
 class Sum:
-    """All orders so far. `guesses`: by the stages alone, sure or not; `stages`: of those that each stage was sure of."""
+    """All orders so far. `guesses`: what the stages say, sure or not; `known`: accepted, or answered by the person."""
 
     sent: int
     results: int
     guesses: Share
     accepted: Share
-    stages: dict[str, Share]
+    stages: dict[str, StageSum]
     questions: int
     answered: int
-    final: Share  # what is known in the end: accepted, or answered by the person
+    known: Share
     most_frequent: tuple[str, Share]
     latency: Histogram
 
@@ -141,14 +149,13 @@ class OrderBoard:
         with self._lock:
             come = [fate for fate in self.fates if fate.guess]
             accepted = [fate for fate in come if fate.sure and fate.by != PERSON]
-            by = {name: [fate for fate in accepted if fate.by == name] for name in dict.fromkeys(fate.by for fate in accepted)}
-            frequent = Counter(fate.order.system for fate in come).most_common(1)
-            label, count = frequent[0] if frequent else ("", 0)
+            names = dict.fromkeys(name for fate in come for name in fate.path if name != PERSON)
+            stages = {name: _stage(name, come, accepted) for name in names}
+            label, count = next(iter(Counter(fate.order.system for fate in come).most_common(1)), ("", 0))
             return Sum(
                 self.sent, len(come), Share(sum(fate.guess == fate.order.system for fate in come), len(come)), _share(accepted),
-                {name: _share(fates) for name, fates in by.items()}, sum(fate.asked for fate in come),
-                sum(fate.by == PERSON for fate in come), _share([fate for fate in come if fate.sure]),
-                (label, Share(count, len(come))), self._latency,
+                stages, sum(fate.asked for fate in come), sum(fate.by == PERSON for fate in come),
+                _share([fate for fate in come if fate.sure]), (label, Share(count, len(come))), self._latency,
             )  # fmt: skip
 
     def _of(self, labels: dict[str, str]) -> Fate:
@@ -156,6 +163,10 @@ class OrderBoard:
         if number < 0:
             raise LookupError
         return self.fates[number]
+
+
+def _stage(name: str, come: Sequence[Fate], accepted: Sequence[Fate]) -> StageSum:
+    return StageSum(sum(name in fate.path for fate in come), _share([fate for fate in accepted if fate.by == name]))
 
 
 def _share(fates: Sequence[Fate]) -> Share:
