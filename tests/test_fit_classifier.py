@@ -342,6 +342,12 @@ def test_a_head_without_a_language_model_is_refused(tiny: Path, tmp_path: Path):
     assert refusal(tiny, tmp_path / "release", only="head") == "no-language-model"
 
 
+def test_the_data_is_not_replaced_by_its_own_held_out_rows(tiny: Path, tmp_path: Path):
+    before = tiny.read_bytes()
+    assert refusal(tiny, tmp_path / "release", held_out=tiny.parent / ".." / tiny.parent.name / tiny.name) == "same-file"
+    assert tiny.read_bytes() == before
+
+
 def test_without_scikit_learn_it_says_what_to_install(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert refusal(tiny, tmp_path / "release") == "fit-missing"

@@ -76,10 +76,14 @@ class Report(msgspec.Struct, frozen=True):
 def fit_classifiers(order: Order, say: Say, opener: OpenEngine = open_engine) -> Report:
     """Do what is ordered. The model.toml is changed last, when all has come out well.
 
-    Raises OperatorError: `fit-missing`, as `read_rows`, `read_target`, `split_sample`; `no-language-model` where a head is asked for
-    and the release has none; and what engine llama raises.
+    Raises OperatorError: `fit-missing`, `same-file`, `data-no-rows`, `model-unreadable`, as `read_rows`, `read_target`, `split_sample`;
+    `no-language-model` where a head is asked for and the release has none; and what engine llama raises.
     """
     need_scikit_learn()
+    if order.held_out and order.held_out.resolve() == order.data.resolve():
+        raise OperatorError(
+            "same-file", f"{order.held_out} is the file of the data, and would be replaced", "write the held-out rows elsewhere"
+        )
     found = read_rows(order.data, order.text, order.label)
     if not found.texts:
         raise OperatorError("data-no-rows", f"{order.data} has no row with a text and a label", "mend the file, or take another")

@@ -60,7 +60,8 @@ def add_table(listed: Any, values: dict[str, Any]) -> None:
         return
     table = tomlkit.table()
     table.update(values)
-    table.add(tomlkit.nl())
+    # An empty line belongs to the table above it: the one that is last so far has one if anything follows.
+    (table if listed[-1].as_string().endswith("\n\n") else listed[-1]).add(tomlkit.nl())
     listed.append(table)
 
 

@@ -82,7 +82,7 @@ def _lines(report: Report, held_out: str | None) -> list[str]:
     fitted = report.rows - report.held_out_rows
     held = f"{count(report.held_out_rows)} held out with {count(report.held_out_texts)} different texts"
     lines += ["", f"{count(fitted)} rows fitted, {held}"]
-    titles = ("VARIANT", "ENGINE", "RIGHT", "ACCURACY", "95 % INTERVAL", "CALIBRATION ERROR", "TEMPERATURE", "SECONDS")
+    titles = ("VARIANT", "ENGINE", "RIGHT", "ACCURACY", "95 % INTERVAL", "CALIBRATION ERROR", "TEMPERATURE", "FIT s")
     columns = [Column(title, right=i > 1, least=8 if not i else 0) for i, title in enumerate(titles)]
     rows = [_row(each) for each in report.variants] + [_baseline(report.baseline)]
     lines += table(columns, [[Cell(clean(text)) for text in row] for row in rows], width, wants_colour(sys.stdout, os.environ))
