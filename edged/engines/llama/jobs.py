@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edged.clock import Clock
 from edged.engines.llama import pooling, wire, writing
 from edged.engines.llama.breath import Breath
-from edged.engines.llama.model import MOST_SEQUENCES, Context, Model
+from edged.engines.llama.model import Context, Model
 from edged.engines.llama.pooling import Pooler
 from edged.engines.llama.scoring import Labels, Scorer, prior
 from edged.engines.llama.texts import Texts, context_for
@@ -40,7 +40,7 @@ class _Scores:
         labels = Labels(self._texts.labels(order.labels), model.words)
         prefix, each = self._texts.prefix, len(self._texts.tail) + labels.nodes
         size = context_for(len(prefix), each, each, order.max_chars, labels.at_once, order.context, model.trained_context)
-        self._context = Context(model, tokens=size, block=order.block, batch=size, sequences=MOST_SEQUENCES, threads=order.threads)
+        self._context = Context(model, tokens=size, block=order.block, batch=size, sequences=labels.sequences, threads=order.threads)
         self._context.watch(breath.stops)
         self._context.fill(prefix, 0, breath.between)
         self._room = size - len(prefix) - each

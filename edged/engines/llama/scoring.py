@@ -99,6 +99,8 @@ class Labels:
         self.nodes = max(map(len, inner))
         part = len(self.parts[0])
         self.at_once = max(min(MOST_TEXTS, (MOST_SEQUENCES - 1) // part, _MOST_LOGITS // 4 // words // (self.nodes + 1)), 1)
+        # No more than are needed: the runtime keeps the scores of the whole vocabulary for as many tokens as there may be sequences.
+        self.sequences = 1 + self.at_once * part
 
 
 class Scorer:
