@@ -113,8 +113,8 @@ TRAIN = [
 TRUTH = ["air", "oil", "engine", "bucket", "oil", "engine"] + ["air", "oil"] * 4
 HOSTILE = [
     "", " ", "İstanbul ΣΑΣ ﬁre ß", "a", "ab", "L/H", "leak\x00leak", "\x1c\x1d leak\u2028oil\u3000leak\xa0x", "oil" * 700, "leak " * 900,
-    "e\u0301ngine \u200d\ufe0f👩‍🔧 𝔘nicode ٣٤", "'''___---...", "\ud7ff\ue000\U0010ffff", "o\u00adil \u0085 leak", "12 12 12.5.12", "\r\n\r\n",
-    "_", "__",
+    "e\u0301ngine \u200d\ufe0f👩‍🔧 𝔘nicode ٣٤", "'''___---...", "\ud7ff\ue000\U0010ffff", "o\u00adil \u0085 leak", "12 12 12.5.12",
+    "\r\n\r\n", "_", "__",
 ]  # fmt: skip
 
 
