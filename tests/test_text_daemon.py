@@ -27,6 +27,7 @@ from tests.linears import LABELS
 from tests.peer import Peer
 from tests.recordings import window_message
 from tests.releases import changed
+from tests.test_record_replay import record, replayed
 from tests.text_lanes import PUMP, TEXT, UNKNOWN, VALVE, Opener, text_release, with_cascade
 from tests.waiting import PATIENCE_S, until
 
@@ -131,6 +132,15 @@ def test_check_and_run_name_both_sides_where_decoder_and_model_do_not_fit(make_d
     assert "the decoder json gives readings, orders takes texts" in daemon.tail()
 
 
+def test_a_recording_of_texts_replays_to_the_same_bytes_each_time(make_daemon: MakeDaemon, tmp_path: Path) -> None:
+    release = with_cascade(tmp_path / "r", per_hour=1)
+    daemon = make_daemon(pipeline("orders", '{ type = "stdin" }', decoder=OF_TEXTS, model=release, outputs='[ { type = "stdout" } ]'))
+    record(daemon).communicate("\n".join((PUMP, UNKNOWN, VALVE, UNKNOWN)).encode(), timeout=PATIENCE_S)
+    first = replayed(daemon)
+    assert [each["output"]["path"] for each in map(json.loads, first.splitlines())] == [["words"], ["words", "large"], ["words"], ["words"]]
+    assert replayed(daemon) == first
+
+
 # -- threads, and the end ---------------------------------------------------------------------
 
 
@@ -175,6 +185,15 @@ def test_a_long_text_is_no_hang_as_long_as_the_engine_says_that_it_goes_on(worki
     working.go_on.set()
     until(lambda: not working.lane.pipeline.busy_since, "the text is worked off")
     assert working.worker.stop(PATIENCE_S)
+
+
+def test_a_text_that_does_not_go_on_is_a_hang_in_the_end(working: Working) -> None:
+    lane = ServiceLane(working.lane.pipeline.options, source=None, pipeline=working.lane.pipeline)  # type: ignore[arg-type]
+    lane.pipeline.busy_since = working.lane.clock.mono() + 1  # type: ignore[union-attr]
+    working.lane.clock.advance(89 * 10**9)
+    assert not is_stuck(lane, working.lane.clock)  # a process may be starting anew
+    working.lane.clock.advance(2 * 10**9)
+    assert is_stuck(lane, working.lane.clock)
 
 
 def test_a_stop_gives_up_the_text_that_is_worked_on_and_leaves_it_to_the_broker(working: Working) -> None:

@@ -22,12 +22,13 @@ class StageStatus(msgspec.Struct):
 
 
 class CascadeStatus(msgspec.Struct):
-    """The cascade that a pipeline runs. `bands` counts its results; questions are `asked`, some `answered`, some `open` still."""
+    """The cascade that a pipeline runs. `bands` counts its results; of the questions `asked`, some are `open` still."""
 
     stages: list[StageStatus] = []
     bands: dict[str, int] = {}
     asked: int = 0
     answered: int = 0
+    unanswered: int = 0
     open: int = 0
 
 
@@ -36,5 +37,6 @@ def cascade_status(inference: CascadeInference, escalation: Escalation | None) -
     stages = [StageStatus(stage.name, **vars(stage.counts)) for stage in inference.stages]
     status = CascadeStatus(stages, dict(inference.bands))
     if escalation is not None:
-        status.asked, status.answered, status.open = escalation.asked, escalation.answered, escalation.open
+        status.asked, status.answered = escalation.asked, escalation.answered
+        status.unanswered, status.open = escalation.unanswered, escalation.open
     return status

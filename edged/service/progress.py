@@ -8,11 +8,14 @@ from edged.service.parts import Lane, Parts
 from edged.stream.swap import LOAD_LIMIT_NS
 
 STUCK_AT_LEAST_S = 2.0
+# An engine for texts says that it goes on, but not while its process starts anew. What hangs there it ends itself, within a minute.
+TEXT_STUCK_AT_LEAST_S = 90.0
 
 
 def stuck_limit_ns(options: schema.Pipeline) -> int:
-    """Give how long one step of a pipeline may take before it counts as stuck: 5 deadlines, 2 s at least."""
-    return int(max(STUCK_AT_LEAST_S, 5 * options.deadline_ms / 1000) * NS)
+    """Give how long one step of a pipeline may take before it counts as stuck: 5 deadlines, 2 s at least, with texts 90 s."""
+    least = TEXT_STUCK_AT_LEAST_S if isinstance(options.decoder, schema.TextDecoder) else STUCK_AT_LEAST_S
+    return int(max(least, 5 * options.deadline_ms / 1000) * NS)
 
 
 def is_stuck(lane: Lane, clock: Clock) -> bool:

@@ -17,6 +17,7 @@ from edged.clock import VirtualClock
 from edged.config import schema
 from edged.config.load import Loaded
 from edged.engines.choose import open_engine
+from edged.models.active import active_release
 from edged.records import Batch, Rejected
 from edged.service.lanes import release_of
 from edged.stream.build import Around, build_pipeline
@@ -68,7 +69,8 @@ def _build(loaded: Loaded, clock: VirtualClock, run: str, output: Output) -> dic
     # Batches of windows may differ from single ones in the last bits, and whether batching
     # pays is measured: a replay computes one window at a time.
     opener = partial(open_engine, batching=False)
-    around = Around(loaded.device_id, loaded.config.device.fleet, run, clock, opener, _ignore)
+    find = partial(active_release, loaded.state_dir)
+    around = Around(loaded.device_id, loaded.config.device.fleet, run, clock, opener, _ignore, find=find)
     built: dict[str, Pipeline] = {}
     for options in _upstream_last(loaded.config.pipelines):
         sinks = [Sink(output, "always")]

@@ -48,6 +48,7 @@ def wire(loaded: Loaded, clock: Clock, rng: random.Random, hooks: Hooks, selecti
             hooks.on_rejected,
             selection.order,
             partial(active_release, loaded.state_dir),
+            selection.board.workers,
         )
         parts.shared = [Worker(f"worker-{i}") for i in range(_workers(len(parts.lanes), selection.board.workers))]
         parts.workers = list(parts.shared)

@@ -34,6 +34,7 @@ class Around:
     on_rejected: Callable[[str, bytes, bytes | None, Rejected], None]
     order: ChooseOrder | None = None  # which variants to try; None: the best quality first
     find: Callable[[str], Release] | None = None  # gives the release of another model that serves, see `Usage`
+    threads: int | None = None  # of one engine for texts
     not_loaded: dict[tuple[str, str], EdgedError] = field(default_factory=dict)  # by pipeline and variant
 
     def order_of(self, options: schema.Pipeline, release: Release) -> Iterable[str] | None:
@@ -42,7 +43,8 @@ class Around:
 
     def usage_of(self, options: schema.Pipeline) -> Usage:
         """Say what a pipeline loads a model for."""
-        usage = Usage(options.deadline_ms, options.class_, escalates=options.escalate is not None, clock=self.clock)
+        escalates = options.escalate is not None
+        usage = Usage(options.deadline_ms, options.class_, self.threads, escalates=escalates, clock=self.clock)
         return replace(usage, find=self.find) if self.find else usage
 
     def load(

@@ -40,7 +40,6 @@ TWICE = "answer-twice"
 NO_CHOICE = "answer-no-choice"
 TOO_MANY = "answer-queue-full"
 LET_GO = "question-let-go"
-UNANSWERED = "question-unanswered"
 
 
 class Guess(msgspec.Struct, frozen=True):
@@ -92,6 +91,7 @@ class Escalation:
         """`publish` sends a question; `wake` is called when an answer waits; `answer_to` is the topic where answers are heard."""
         self.asked = 0
         self.answered = 0
+        self.unanswered = 0
         self.dropped: dict[str, int] = {}
         self.answer_to = answer_to
         self._wait_ns = int(wait_s * NS)
@@ -113,7 +113,8 @@ class Escalation:
         """Ask about a result that was delivered just now."""
         self._close_old()
         if len(self._open) >= MAX_OPEN:
-            self._close(next(iter(self._open)), LET_GO, LATE)
+            self._drop(LET_GO)
+            self._close(next(iter(self._open)), LATE)
         result = outgoing.result
         until = iso(self._clock.wall() + self._wait_ns)
         guess = Guess(result.output["label"], result.output["score"])
@@ -160,7 +161,7 @@ class Escalation:
         if answer.label not in asked.choices:
             self._drop(NO_CHOICE)
             return None
-        self._close(answer.id, "", TWICE)
+        self._close(answer.id, TWICE)
         self.answered += 1
         return self._answered(asked, answer)
 
@@ -182,13 +183,12 @@ class Escalation:
     def _close_old(self) -> None:
         since = self._clock.mono() - self._wait_ns
         while self._open and next(iter(self._open.values())).asked_mono <= since:
-            self._close(next(iter(self._open)), UNANSWERED, LATE)
+            self.unanswered += 1
+            self._close(next(iter(self._open)), LATE)
 
-    def _close(self, id_: str, reason: str, further: str) -> None:
-        """Close a question; `reason` is counted where there is one, `further` is what another answer to it counts as."""
+    def _close(self, id_: str, further: str) -> None:
+        """Close a question; `further` is what another answer to it counts as."""
         del self._open[id_]
-        if reason:
-            self._drop(reason)
         self._over[id_] = further
         if len(self._over) > MAX_OPEN:
             self._over.popitem(last=False)

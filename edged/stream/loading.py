@@ -45,6 +45,7 @@ class Usage:
 
     deadline_ms   what a text that is written may take
     urgency       the class of the pipeline
+    threads       that an engine for texts may work with; None: what it likes
     find          gives the release of another model that serves here, for a cascade; raises OperatorError(`no-such-model`)
     escalates     somebody can be asked what no stage of a cascade is sure of
     clock         what the budgets of a cascade go by
@@ -52,6 +53,7 @@ class Usage:
 
     deadline_ms: float = 500.0
     urgency: str = "normal"
+    threads: int | None = None
     find: Callable[[str], Release] = _no_others
     escalates: bool = False
     clock: Clock = field(default_factory=SystemClock)
@@ -87,7 +89,8 @@ def load_variant(release: Release, variant: Variant, open_engine: OpenEngine, us
     path = release.path_of(variant)
     _CHECKS[variant.engine](path)
     if release.manifest.input.kind == "text":
-        opener = partial(open_engine, path, variant.engine, text=text_use(release, variant), urgency=usage.urgency)
+        use = text_use(release, variant)
+        opener = partial(open_engine, path, variant.engine, text=use, threads=usage.threads, urgency=usage.urgency)
         return TextInference(release, variant, opener, usage.deadline_ms)
     return Inference(release, variant, partial(open_engine, path, variant.engine, stateful=release.manifest.input.stateful))
 
