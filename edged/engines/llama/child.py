@@ -22,6 +22,8 @@ _KEPT = ("PATH", "HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONP
 _OWN = {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
+    # Threads that wait for each other sleep: where others want the processor too, a decode takes some ten times as long else.
+    "OMP_WAIT_POLICY": "passive",
     "GGML_NO_BACKTRACE": "1",  # else it starts a debugger as it crashes
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONIOENCODING": "utf-8",
