@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ import pytest
 
 from edged.cli.main import main
 from edged.engines.base import Build
-from edged.engines.text import TextUse
 from edged.errors import BoardError, EdgedError, OperatorError
 from edged.fitting.evaluate import evaluate
 from edged.fitting.judging import Classified, Scored
@@ -20,7 +21,9 @@ from edged.fitting.labelled import read_labelled
 from edged.models.manifest import load_release
 from tests import recordings
 from tests.conftest import REPO
+from tests.ggufs import working
 from tests.releases import twice
+from tests.smollm import needs_llama
 from tests.texts import MANIFEST, write_release
 
 HAR = REPO / "edged" / "demo" / "har"
@@ -49,7 +52,7 @@ class Table:
 
 
 def opening(log_odds: Callable[[str], list[float]]) -> Callable[..., Table]:
-    return lambda path, engine, *, text, urgency: Table(log_odds)
+    return lambda path, engine, **options: Table(log_odds)
 
 
 def csv_file(path: Path, *rows: tuple[str, str], header: str = "text,label") -> Path:
@@ -138,7 +141,7 @@ def test_a_model_that_is_no_better_than_one_label_is_called_so(run: Any, orders:
 def test_variants_that_do_not_run_here_are_said_with_the_reason(tmp_path: Path, rows: Path) -> None:
     release = load_release(write_release(tmp_path / "orders", MANIFEST + SECOND))
 
-    def opener(path: Path, engine: str, *, text: TextUse, urgency: str) -> Table:
+    def opener(path: Path, engine: str, **options: Any) -> Table:
         opener.opened = getattr(opener, "opened", 0) + 1  # type: ignore[attr-defined]
         if opener.opened == 2:  # type: ignore[attr-defined]
             raise BoardError("engine-missing", "nothing here runs it")
@@ -335,6 +338,34 @@ def test_a_task_without_labels_is_refused(tmp_path: Path, task: str) -> None:
     with pytest.raises(EdgedError) as caught:
         read_labelled(tmp_path / "any.csv", load_release(folder).manifest)
     assert caught.value.code == "data-not-for-this"
+
+
+def test_a_language_model_is_judged_beside_words_and_no_process_stays(tmp_path: Path, orders: Path, rows: Path) -> None:
+    needs_llama()
+    (orders / "model.gguf").write_bytes(working())
+    with (orders / "model.toml").open("a") as file:
+        file.write('[[variants]]\nname = "model"\nengine = "llama"\nfile = "model.gguf"\n')
+    release = load_release(orders)
+    before = children()
+    found = evaluate(release, read_labelled(rows, release.manifest), [], quiet)
+    assert not found.failed
+    words, model = found.variants
+    assert isinstance(model, Classified)
+    assert (model.rows, model.without_answer) == (24, 0)
+    assert model.cost.mib > 1  # a process of its own
+    assert model.cost.p50_ms > words.cost.p50_ms
+    assert found.rows == 24
+    assert children() == before
+
+
+def children() -> set[int]:
+    """Give the processes that this one has begun."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parts = path.read_text().rpartition(")")[2].split()
+            found |= {int(path.parent.name)} if int(parts[1]) == os.getpid() and parts[0] != "Z" else set()
+    return found
 
 
 def test_help_has_examples(run: Any) -> None:

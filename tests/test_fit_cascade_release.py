@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,6 @@ import pytest
 from edged.cli.main import main
 from edged.engines.base import Build
 from edged.engines.choose import open_engine
-from edged.engines.text import TextUse
 from edged.errors import OperatorError
 from edged.fitting.evaluate import evaluate
 from edged.fitting.labelled import read_labelled
@@ -92,7 +92,9 @@ def test_the_table_and_the_picture_fit_100_columns(run: Any, orders: Path, rows:
     assert last == f"wrote {orders / 'model.toml'} and {orders / 'cascade.svg'}"
     assert "← chosen" in out
     assert "◉" in out
-    assert "with 95 % confidence at least 95 % of all such rows are." in " ".join(out.split())
+    flat = " ".join(out.split())
+    assert "with 95 % confidence at least 95 % of all such rows are." in flat
+    assert re.search(r"large is asked about \d+ rows and accepts \d+: [\d.]+% more for [\d.]+ ms a row in the mean", flat)
 
 
 def test_the_picture_is_svg_with_the_stages_by_name(run: Any, orders: Path, rows: Path) -> None:
@@ -191,8 +193,8 @@ def test_without_names_the_fastest_is_asked_first(orders: Path, rows: Path) -> N
         def close(self) -> None:
             pass
 
-    def opener(path: Path, engine: str, *, text: TextUse, urgency: str) -> Any:
-        return Slow() if path.name == "words.npz" else open_engine(path, engine, text=text)
+    def opener(path: Path, engine: str, **options: Any) -> Any:
+        return Slow() if path.name == "words.npz" else open_engine(path, engine, **options)
 
     fit = fit_stages(release, read_labelled(rows, release.manifest), [], 0.95, 0.95, lambda *_: None, opener)
     assert [stage.use for stage in fit.stages] == ["large", "words"]

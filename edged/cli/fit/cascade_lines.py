@@ -69,9 +69,15 @@ def _sentences(fit: CascadeFit) -> Iterator[str]:
 
 def _worth(fit: CascadeFit) -> Iterator[str]:
     """Say what each stage after the first brings, and what it costs."""
+    rows = max(1, fit.second_rows)
     for stage in fit.stages[1:]:
-        if not stage.taken:
-            yield f"{clean(stage.use)} accepts nothing that the stages before it leave: it is not worth its {amount(stage.p50_ms)} ms."
+        name, cost = clean(stage.use), f"{amount(stage.p50_ms * stage.asked / rows)} ms a row in the mean"
+        if stage.taken:
+            more = f"{stage.taken / rows:.1%} more for {cost}"
+            yield f"{name} is asked about {count(stage.asked)} rows and accepts {count(stage.taken)}: {more}."
+        else:
+            yield f"{name} accepts nothing that the stages before it leave: it is not worth its {cost}."
     slowest = max(fit.stages, key=lambda each: each.p50_ms)
     if len(fit.stages) > 1:
-        yield f"A row takes {amount(fit.ms)} ms in the mean; {clean(slowest.use)} alone takes {amount(slowest.p50_ms)} ms for each."
+        alone = f"{clean(slowest.use)} alone takes {amount(slowest.p50_ms)} ms for each"
+        yield f"All stages take {amount(fit.ms)} ms a row in the mean; {alone}."
