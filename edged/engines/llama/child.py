@@ -11,6 +11,7 @@ import sys
 from typing import Literal
 
 from edged.engines.llama import wire
+from edged.engines.llama.model import lacks_memory
 
 _PROGRAM = ("-m", "edged.engines.llama.runner")
 _REAP_S = 10.0
@@ -28,9 +29,6 @@ _OWN = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONIOENCODING": "utf-8",
 }
-# What a process writes that the kernel did not kill, but gave no memory.
-_NO_MEMORY = ("bad_alloc", "MemoryError", "failed to allocate", "Cannot allocate memory", "out of memory")
-
 Code = Literal["runner-crashed", "runner-out-of-memory", "runner-hung", "runner-garbled"]
 
 
@@ -93,7 +91,7 @@ class Child:
             return self.garbled("it closed its socket, and lives")
         said = self._tail()
         self._reap()
-        if code == -signal.SIGKILL or any(words in said for words in _NO_MEMORY):
+        if code == -signal.SIGKILL or lacks_memory(said):
             return Gone("runner-out-of-memory", "the kernel killed it" if code == -signal.SIGKILL else f"it got no memory: {said[-200:]}")
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return Gone("runner-crashed", f"{how}{f': {said[-400:]}' if said else ''}")

@@ -17,10 +17,27 @@ MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _MMAP = 1  # LLAMA_LOAD_MODE_MMAP: pages of the file are given back when memory is short
 _POOLING_NONE = 0  # embeddings of each token
 _LOG_BYTES = 4096
-_LOUDEST = 3  # warnings and errors; 5 goes on with the line before
-_CONTINUED = 5
+_LOUD = (3, 4, 5)  # warnings, errors, and what goes on with the line before
 _NO_ROOM, _ABORTED = 1, 2  # what llama_decode says
 _GGUF = b"GGUF"
+
+
+class _Said:
+    """The last warnings and errors of the library, which has one place for them in a process."""
+
+    def __init__(self) -> None:
+        self.tail = b""
+        self.callback = LOG(self._add)
+
+    def text(self) -> str:
+        return self.tail.decode(errors="replace").strip()[-400:] or "it says nothing"
+
+    def _add(self, level: int, text: bytes, _: object) -> None:
+        if level in _LOUD:
+            self.tail = (self.tail + text)[-_LOG_BYTES:]
+
+
+_SAID = _Said()
 
 
 class Aborted(Exception):
@@ -28,18 +45,16 @@ class Aborted(Exception):
 
 
 class Model:
-    """The weights and the vocabulary. `stops` is asked while they are loaded; `log` keeps the last warnings of the library."""
+    """The weights and the vocabulary. `stops` is asked while they are loaded."""
 
     def __init__(self, library: Library, path: Path, stops: Callable[[], bool]) -> None:
         """Load a file whose structure the caller has checked.
 
-        Raises BoardError(`model-file-missing`), PublisherError(`model-not-loadable`).
+        Raises BoardError: `model-file-missing`, `runner-out-of-memory`; PublisherError(`model-not-loadable`).
         """
         self.calls: Any = library.calls
         self.library = library
-        self.log = b""
-        self._keep_log = LOG(self._logged)
-        self.calls.llama_log_set(self._keep_log, None)
+        self.calls.llama_log_set(_SAID.callback, None)
         self.calls.llama_backend_init()
         try:
             with path.open("rb") as file:
@@ -56,6 +71,8 @@ class Model:
         params.progress_callback = c.cast(loaded, field)
         self.handle = self.calls.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
+            if lacks_memory(self.said()):
+                raise BoardError("runner-out-of-memory", f"there is no memory for the model: {self.said()}", "choose a smaller variant")
             raise PublisherError("model-not-loadable", f"llama.cpp does not load `{path.name}`: {self.said()}", "publish another file")
         self.vocab = self.calls.llama_model_get_vocab(self.handle)
         self.words: int = self.calls.llama_vocab_n_tokens(self.vocab)
@@ -109,11 +126,7 @@ class Model:
 
     def said(self) -> str:
         """Give the last thing that the library said."""
-        return self.log.decode(errors="replace").strip()[-400:] or "it says nothing"
-
-    def _logged(self, level: int, text: bytes, _: object) -> None:
-        if level in (_LOUDEST, _LOUDEST + 1, _CONTINUED):
-            self.log = (self.log + text)[-_LOG_BYTES:]
+        return _SAID.text()
 
 
 class Context:
@@ -195,3 +208,8 @@ class Context:
         """Have `stop` called all the time during a decode; it ends where that says so. None: not any more."""
         self._abort = ABORT(lambda _: stop()) if stop else ABORT()
         self._calls.llama_set_abort_callback(self.handle, self._abort, None)
+
+
+def lacks_memory(words: str) -> bool:
+    """Say whether words of the library, or of Python, mean that the system gave no memory."""
+    return any(each in words for each in ("bad_alloc", "MemoryError", "failed to allocate", "Cannot allocate memory", "out of memory"))
