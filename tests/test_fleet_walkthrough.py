@@ -6,15 +6,18 @@ import json
 import platform
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edged.errors import DaemonUnreachable
+from edged.service.ask import ask
 from tests.broker import _program
 from tests.conftest import REPO
 from tests.daemon import codes
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tests.walking import PART, Walk
 
 pytest.importorskip("tuf", reason="needs the package tuf")
@@ -28,9 +31,10 @@ class FleetWalk(Walk):
     """A walk with three boards."""
 
     def status(self, board: str) -> dict[str, Any]:
-        """Give what `edged status --json` says on a board; empty while its daemon does not answer."""
-        found: dict[str, Any] = json.loads(self.edged("status", "--config", f"fleet-example/{board}.toml", "--json"))
-        return {} if "error" in found else found
+        """Give what `edged status --json` would say on a board; empty while its daemon does not answer."""
+        with suppress(DaemonUnreachable):
+            return ask(self.folder / "fleet-example" / f"{board}.sock", "status", PATIENCE_S)
+        return {}
 
 
 def check_nobody_has_a_model(walk: FleetWalk) -> None:
