@@ -121,8 +121,8 @@ def tiny(**changes: Any) -> Header:
 
 def working(seed: int = 1) -> bytes:
     """Make a model that loads and runs: 1 layer, 2 heads over 1, 32 wide, of random F32 weights; each byte is a token."""
-    names = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
-    kinds = [2, 3, 3, *[6] * 256]  # unknown, control, byte
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "\u2581"]
+    kinds = [2, 3, 3, *[6] * 256, 1]  # unknown, control, byte, and the space
     pairs = [
         ("general.architecture", string("llama")),
         ("general.alignment", u32(32)),

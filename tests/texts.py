@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def words_file(path: Path, labels: Sequence[str] = LABELS) -> Path:
         sublinear=np.int64(0),
         split=np.int64(len(words)),
     )
+    return path
+
+
+def head_file(path: Path, labels: Sequence[str], model: Path, width: int) -> Path:
+    """Write a head for the embeddings of a model's file, which adds its first values up for each label."""
+    coef = np.zeros((width, len(labels)), np.float32)
+    np.fill_diagonal(coef, 1.0)
+    np.savez(
+        path, format=np.int64(1), labels=np.array(labels), mean=np.zeros(width, np.float32), scale=np.ones(width, np.float32), coef=coef,
+        intercept=np.zeros(len(labels)), pooling=np.array("mean"), model=np.array(hashlib.sha256(model.read_bytes()).hexdigest()),
+    )  # fmt: skip
     return path
 
 

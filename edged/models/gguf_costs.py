@@ -13,8 +13,9 @@ from edged.models.text_costs import TextCosts
 
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 _OWN_EMBEDDINGS = "per_layer_token_embd.weight"  # a table of each layer, looked up as well
-# What llama.cpp keeps in another order on some processor, 2026: all of these on ARM with dot products, fewer on x86-64.
+# What llama.cpp keeps in another order, 2026, see ggml-cpu/repack.cpp: on ARM with dot products, and on x86-64 with AVX2.
 _REPACKED = frozenset({"Q2_K", "Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL", "MXFP4"})
+_REPACKED_AVX2 = frozenset({"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"})
 _HALF, _FLOAT = 2, 4
 _MOST = 1 << 24  # of any number that is multiplied with others
 _MOST_LAYERS = 1024
@@ -66,10 +67,12 @@ def text_costs_of(gguf: Gguf) -> TextCosts:
         raise unsupported("it has no table of words, so it is no language model", "give the file of the model itself")
     looked_up = {_OWN_EMBEDDINGS, _EMBEDDING} if _OUTPUT in tensors else {_OWN_EMBEDDINGS}
     read = [tensor for tensor in gguf.tensors if tensor.name not in looked_up]
+    matrices = [tensor for tensor in read if len(tensor.shape) > 1]
     body = [tensor for tensor in read if tensor.name not in (_EMBEDDING, _OUTPUT)]
     return TextCosts(
         token_bytes=sum(model.asked(tensor, tensor.bytes) for tensor in read),
-        repacked_bytes=sum(tensor.bytes for tensor in read if tensor.type in _REPACKED and len(tensor.shape) > 1),
+        repacked_bytes=sum(tensor.bytes for tensor in matrices if tensor.type in _REPACKED),
+        repacked_avx2_bytes=sum(tensor.bytes for tensor in matrices if tensor.type in _REPACKED_AVX2),
         parameters=sum(model.asked(tensor, tensor.elements) for tensor in body),
         kv_bytes=model.kv_bytes(),
         state_bytes=model.state_bytes(),

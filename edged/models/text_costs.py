@@ -16,7 +16,8 @@ class TextCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     token_bytes     weights that one new token reads: all of them, but for tables that are only looked up
                     and experts that are not asked
-    repacked_bytes  weights of types that a runtime may keep a second time, in the order that its processor wants
+    repacked_bytes  weights of types that a runtime keeps a second time, in the order that an ARM processor with dot products wants
+    repacked_avx2_bytes  the same for an x86 processor with AVX2
     parameters      weights that one token is multiplied with: without the embedding of the input and of the output
     kv_bytes        keys and values of one token in all layers, 16 bits each; window attention may need less
     state_bytes     what recurrent layers keep for each sequence, however long it is
@@ -25,6 +26,7 @@ class TextCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     token_bytes: _Count
     repacked_bytes: _Count
+    repacked_avx2_bytes: _Count = 0
     parameters: _Count
     kv_bytes: _Count
     state_bytes: _Count = 0

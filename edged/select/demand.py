@@ -10,6 +10,7 @@ from edged.board.inforce import Board, board_here
 from edged.config import schema
 from edged.engines.base import Build
 from edged.engines.choose import NEEDS, RUNTIMES, TEXT_RUNTIMES, available, text_builds
+from edged.engines.wheels import is_for_any
 from edged.models.costs import Costs
 from edged.models.manifest import ABSENT, Release
 from edged.models.schema import Variant
@@ -149,8 +150,14 @@ def _predicted(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtim
     if costs is None:
         return Need(0.0, 0.0)
     if manifest.input.kind == "text":
-        return need_of_text(manifest, variant, costs, board)
+        return need_of_text(manifest, variant, costs, board, _is_generic(board, runtimes))
     return predict(costs, board.rates(_name_of(runtimes.of(variant.engine))), board.bandwidth_gbs)
+
+
+def _is_generic(board: Board, runtimes: _Runtimes) -> bool:
+    """Say whether language models run with a build for any 64-bit ARM. Of another board the wheel is taken for granted."""
+    builds = runtimes.of("llama")
+    return board.arch == "aarch64" and (not builds or is_for_any(builds[0].package))
 
 
 def _refused(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes) -> str:

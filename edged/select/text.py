@@ -11,13 +11,14 @@ output as well, as a new one does:
     first = prompt tokens × 2 × parameters / rate + one token
 
 Memory: the file, which is mapped; what the runtime keeps a second time; keys and values for the
-whole context; the largest intermediate of one block; the scores of the vocabulary; its words;
+whole context; the scores of the vocabulary for as many tokens as the task wants at once; its words;
 and the runtime.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from edged.board.profile import Profile
 from edged.models.text_costs import TextCosts
@@ -27,12 +28,14 @@ _FLOAT = 4
 # Ten published runs on a Pi 4 reach 14 to 23e9 operations a second in a prompt, with 4 threads. This part of what
 # 4 threads could multiply in int8 lies between: weights of 4 to 6 bits are unpacked first, and threads wait for each other.
 _EFFICIENCY = 0.4
-# Where a processor has these, runtimes keep quantized weights a second time, in the order that they want.
-_REPACKED_FOR = frozenset({"asimddp", "i8mm", "avx2"})
-# Libraries, threads, what stands ready; and the words of the vocabulary. Chosen so that they fit one model, measured with
-# llama.cpp in a Python process on x86-64: how the sum divides between the two is an estimate.
-_RUNTIME_MIB = 30
-_WORD_BYTES = 250
+# Where an ARM processor has these, a runtime that was built for it keeps quantized weights a second time, in the order that it wants.
+_DOT_PRODUCTS = frozenset({"asimddp", "i8mm"})
+# A build for any 64-bit ARM does without them. What they bring to a prompt on a Pi 5: 1.9 to 2.6 times, llama.cpp PRs 19356, 19360.
+_GENERIC = 0.45
+# The process, its libraries, threads, what stands ready; and the words of the vocabulary. Chosen so that they fit a model of
+# 49,152 words and one of 262,144, measured with edged's runner on x86-64.
+_RUNTIME_MIB = 43.5
+_WORD_BYTES = 140
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,23 @@ class Speed:
     bandwidth_gbs   what its CPUs read from memory together
     gflops          1e9 operations a second with quantized weights, all threads together
     layer_us        what each layer costs beside, for a token: calls, and CPUs that wait for each other
-    repacks         whether the runtime keeps quantized weights a second time
+    repacks         as which processor the runtime keeps quantized weights a second time: arm, avx2; empty: it does not
     """
 
     bandwidth_gbs: float
     gflops: float
     layer_us: float
-    repacks: bool
+    repacks: Literal["arm", "avx2", ""]
 
 
 @dataclass(frozen=True)
 class TextUse:
-    """How a model is used: tokens of a prompt, new tokens, room for tokens in all, tokens that go through in one block."""
+    """How a model is used: tokens of a prompt, new tokens, room for tokens in all, tokens whose scores are kept at once."""
 
     prompt: int
     new: int
     context: int
-    block: int = 64
+    rows: int = 5
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,19 @@ class TextNeed:
     mib: float
 
 
-def speed_of(profile: Profile, bandwidth_gbs: float, threads: int) -> Speed:
+def speed_of(profile: Profile, bandwidth_gbs: float, threads: int, generic: bool = False) -> Speed:
     """Give the speed of a kind of board with so many threads.
 
     `bandwidth_gbs` is what is in force for its CPUs, measured or the profile's. A profile without a rate for int8 counts as a slow one.
+    `generic`: the runtime was built for any 64-bit ARM.
     """
     compute = profile.compute
+    has_dot_products = not _DOT_PRODUCTS.isdisjoint(compute.isa)
     return Speed(
         bandwidth_gbs=bandwidth_gbs,
-        gflops=2 * threads * compute.gmacs.get("int8", 1.0) * _EFFICIENCY,
+        gflops=2 * threads * compute.gmacs.get("int8", 1.0) * _EFFICIENCY * (_GENERIC if generic and has_dot_products else 1),
         layer_us=compute.overhead_us,
-        repacks=not _REPACKED_FOR.isdisjoint(compute.isa),
+        repacks="avx2" if "avx2" in compute.isa else "arm" if has_dot_products and not generic else "",
     )
 
 
@@ -99,8 +104,7 @@ def token_ms(costs: TextCosts, speed: Speed, past: float) -> float:
 
 def text_mib(file_bytes: int, costs: TextCosts, speed: Speed, use: TextUse) -> float:
     """Predict the memory of a process that runs this model alone."""
-    weights = file_bytes + (costs.repacked_bytes if speed.repacks else 0)
+    weights = file_bytes + {"arm": costs.repacked_bytes, "avx2": costs.repacked_avx2_bytes, "": 0}[speed.repacks]
     sequence = use.context * costs.kv_bytes + costs.state_bytes
-    widest = max(costs.vocabulary, costs.feed_forward, use.context * costs.heads)
-    block = use.block * widest * _FLOAT
-    return (weights + sequence + block + costs.vocabulary * (_FLOAT + _WORD_BYTES)) / _MIB + _RUNTIME_MIB
+    vocabulary = costs.vocabulary * (use.rows * _FLOAT + _WORD_BYTES)
+    return (weights + sequence + vocabulary) / _MIB + _RUNTIME_MIB
