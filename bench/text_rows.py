@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,28 +57,28 @@ class Labelled:
         return max(map(len, self.texts))
 
 
-def all_rows(quick: bool) -> Iterator[Labelled]:
-    """Give all sets of rows that are here; `quick`: with no more than 100 rows held out."""
-    yield _shorter(_orders(), quick)
+def all_rows(most: int) -> Iterator[Labelled]:
+    """Give all sets of rows that are here, each with at most so many rows held out."""
+    yield shorter(_orders(), most)
     clinc, bgl = ASSETS / "data" / "text" / "clinc150", ASSETS / "data" / "text" / "loghub" / "BGL_2k.log_structured.csv"
     if clinc.is_dir():
         chosen = json.loads((clinc / "domains.json").read_text())[DOMAIN][:INTENTS]
         about = f"requests about cars, the first {INTENTS} intents of `{DOMAIN}`"
-        yield _shorter(_requests(clinc, f"CLINC150, {INTENTS} intents", about, chosen), quick)
-        yield _shorter(_requests(clinc, "CLINC150, 150 intents", "requests of all domains", None), quick)
+        yield shorter(_requests(clinc, f"CLINC150, {INTENTS} intents", about, chosen), most)
+        yield shorter(_requests(clinc, "CLINC150, 150 intents", "requests of all domains", None), most)
     else:
         print(f"  CLINC150 is not here: set EDGED_TEST_ASSETS (looked in {ASSETS})")
     if bgl.is_file():
-        yield _shorter(_log_lines(bgl), quick)
+        yield shorter(_log_lines(bgl), most)
     else:
         print(f"  BGL is not here: set EDGED_TEST_ASSETS (looked in {ASSETS})")
 
 
-def _shorter(rows: Labelled, quick: bool) -> Labelled:
-    if not quick:
-        return rows
-    folds = [Fold(fold.fitted, np.random.default_rng(SEED).permutation(fold.held_out)[: 100 // len(rows.folds)]) for fold in rows.folds]
-    return Labelled(**{**{name: getattr(rows, name) for name in rows.__dataclass_fields__}, "folds": folds})
+def shorter(rows: Labelled, most: int) -> Labelled:
+    """Give the same with at most so many rows held out, chosen by chance."""
+    chance = np.random.default_rng(SEED)
+    folds = [Fold(fold.fitted, chance.permutation(fold.held_out)[: most // len(rows.folds)]) for fold in rows.folds]
+    return replace(rows, folds=folds)
 
 
 def _indexed(labels: Sequence[str]) -> tuple[list[str], Ints]:
