@@ -63,7 +63,7 @@ class LlamaEngine:
         self._schema = _schema_of(use)
         self._head = Head.read(use.head, use.labels, _sha256(path)) if use.head else None
         order = _order(path, use, build, self._schema, threads or max((os.cpu_count() or 2) - 1, 1), batch)
-        self._client = Client(order, limits, self._clock)
+        self._client = self._start(order, limits)
         ready = self._client.ready
         self.batch, self.prefix, self.context = ready.batch, ready.prefix, ready.context
         self.values = len(use.labels) if self._head else ready.values
@@ -100,6 +100,9 @@ class LlamaEngine:
     def close(self) -> None:
         """End the runner."""
         self._client.close()
+
+    def _start(self, order: wire.Load, limits: Limits | None) -> Client:
+        return Client(order, limits, self._clock)
 
     def _need(self, *tasks: str) -> None:
         if self._use.task not in tasks:

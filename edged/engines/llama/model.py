@@ -204,6 +204,10 @@ class Context:
         """Forget all sequences but one."""
         self._calls.llama_memory_seq_keep(self.memory, sequence)
 
+    def close(self) -> None:
+        """Give its memory back."""
+        self._calls.llama_free(self.handle)
+
     def watch(self, stop: Callable[[], bool] | None) -> None:
         """Have `stop` called all the time during a decode; it ends where that says so. None: not any more."""
         self._abort = ABORT(lambda _: stop()) if stop else ABORT()

@@ -26,7 +26,7 @@ class Texts:
 
     def tokens(self, text: str, room: int) -> list[int]:
         """Give the tokens of a text, at least one and at most `room`, and those behind it. Spaces at its end are left out."""
-        return self._shortened(self._model.tokens(self._lead + text.rstrip(" "), False), room) + self.tail or self._model.something()
+        return self._shortened(self._model.tokens((self._lead + text).rstrip(" "), False), room) + self.tail or self._model.something()
 
     def alone(self, text: str, room: int) -> list[int]:
         """Give the tokens of a text without the prompt."""
