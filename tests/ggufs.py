@@ -119,8 +119,11 @@ def tiny(**changes: Any) -> Header:
     return Header([(key, value) for key, value in pairs.items() if value is not None], tensors)
 
 
-def working(seed: int = 1) -> bytes:
-    """Make a model that loads and runs: 1 layer, 2 heads over 1, 32 wide, of random F32 weights; each byte is a token."""
+def working(seed: int = 1, weights: bytes | None = None, **changes: tuple[int, bytes]) -> bytes:
+    """Make a model that loads and runs: 1 layer, 2 heads over 1, 32 wide, of random F32 weights; each byte is a token.
+
+    `weights` are the four bytes of each weight instead; `changes` are of pairs of the header.
+    """
     names = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "\u2581"]
     kinds = [2, 3, 3, *[6] * 256, 1]  # unknown, control, byte, and the space
     pairs = [
@@ -157,8 +160,8 @@ def working(seed: int = 1) -> bytes:
         "blk.0.ffn_down": (64, 32),
         "output_norm": (32,),
     }
-    header = Header(list(pairs), [(f"{name}.weight", shape, "F32", None) for name, shape in shapes.items()])
+    header = Header(list({**dict(pairs), **changes}.items()), [(f"{name}.weight", shape, "F32", None) for name, shape in shapes.items()])
     size = sum(-(-prod(shape) * 4 // 32) * 32 for shape in shapes.values())
     random = Random(seed)
-    weights = struct.pack(f"<{size // 4}f", *(random.gauss(0, 0.3) for _ in range(size // 4)))
-    return header.write()[:-size] + weights
+    data = weights * (size // 4) if weights else struct.pack(f"<{size // 4}f", *(random.gauss(0, 0.3) for _ in range(size // 4)))
+    return header.write()[:-size] + data

@@ -95,7 +95,6 @@ def test_a_trial_gets_no_more_memory_than_the_board_can_spare(tmp_path: Path, mo
                 deadline_ms=None,
                 running=None,
                 clock=SystemClock(),
-                threads=1,
                 cancelled=lambda: False,
                 root=tmp_path,
             )

@@ -27,11 +27,10 @@ from edged.select.why import explain
 from tests.smollm import smollm_path
 from tests.test_demand import Known
 from tests.test_predict_text import SMOL
-from tests.texts import LANGUAGE_MODEL, MANIFEST, write_release
+from tests.texts import CASCADE, LANGUAGE_MODEL, MANIFEST, write_release
 
 PI5 = board_of("raspberry-pi-5-8gb")
 LARGE = Limits(memory_mib=4000, workers=3)
-CASCADE = '[cascade]\nstages = [ { use = "words", accept = 0.9 }, { use = "labels", accept = 0.5, per_hour = 36 } ]\n'
 BOTH = MANIFEST + LANGUAGE_MODEL
 
 

@@ -42,6 +42,7 @@ engine = "llama"
 file = "model.gguf"
 quality = 0.8
 """
+CASCADE = '[cascade]\nstages = [ { use = "words", accept = 0.9 }, { use = "labels", accept = 0.5, per_hour = 36 } ]\n'
 
 
 def words_file(path: Path, labels: Sequence[str] = LABELS) -> Path:

@@ -41,6 +41,7 @@ _OWN = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
+    "GGML_NO_BACKTRACE": "1",  # else the runtime for texts starts a debugger as it crashes
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONIOENCODING": "utf-8",
 }

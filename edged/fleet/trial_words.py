@@ -46,7 +46,7 @@ class TrialRequest(Struct, frozen=True, kw_only=True):
     `manifest` is the path of model.toml, `files` says where each file that it names lies.
     `variants` are tried in this order. `deadline_ms` is that of the pipeline, `predicted`
     is by variant. `runtimes` as in `engines.choose.RUNTIMES`, for a release for texts (`text`) in `TEXT_RUNTIMES`; empty: those
-    installed here. `threads` is how many a language model works with.
+    installed here. `speedups` says by variant how many times as fast it will serve, with more threads than the one of a trial.
     """
 
     name: str
@@ -59,7 +59,7 @@ class TrialRequest(Struct, frozen=True, kw_only=True):
     running: Measured | None = None
     runtimes: Sequence[str] = ()
     text: bool = False
-    threads: int = 1
+    speedups: dict[str, float] = {}
 
 
 class Order(Struct, frozen=True):

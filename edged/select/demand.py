@@ -20,7 +20,7 @@ from edged.select.predict import Need, predict
 from edged.select.preparing import preparing_ms
 from edged.select.stages import asked_before, part_asked, place_of
 from edged.select.terms import Demand, Limits, Option
-from edged.select.texts import need_of_text, threads_of
+from edged.select.texts import need_of_text, speedup_of, threads_of
 
 __all__ = ["Wanted", "costs_of_release", "demands", "limits_of", "runtime_mib", "sha256_of"]
 
@@ -136,6 +136,7 @@ def _option(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes,
         measured=timed,
         measured_mib=found is not None and found.mib is not None,
         threads=threads_of(variant.engine, board),
+        speedup=speedup_of(release.manifest, variant, costs, board) if (costs := wanted.costs.get(variant.name)) else 1.0,
         stage=place_of(release.manifest, variant.name),
         refused=_refused(wanted, variant, board, runtimes),
     )

@@ -19,6 +19,7 @@ class Option:
     predicted_ms, predicted_mib   what was predicted, also where `ms` and `mib` were measured
     measured    whether `ms` was measured on this board with this engine build; `measured_mib` the same of `mib`
     threads     that work on one window together, each for `ms`
+    speedup     how many times as fast that makes it as one thread would be
     stage       its place in the release's cascade, from 1: with the stages before it, it is better than these alone; None: there is none
     refused     why it cannot run here whatever the others do, such as `engine: llama is not part of …`; empty: it can
     """
@@ -34,6 +35,7 @@ class Option:
     measured: bool = False
     measured_mib: bool = False
     threads: int = 1
+    speedup: float = 1.0
     stage: int | None = None
     refused: str = ""
 

@@ -16,7 +16,7 @@ from edged.models.costs import Costs
 from edged.models.schema import Manifest, Variant
 from edged.models.text_costs import TextCosts
 from edged.select.predict import Need
-from edged.select.text import TextUse, predict_text, speed_of
+from edged.select.text import TextNeed, TextUse, predict_text, speed_of
 
 _CHARS = 4  # of a token: plain English in the vocabularies of small models
 # How edged's runner shares a context, see `context_for` in engines/llama/texts.py, and how many texts it takes at once.
@@ -35,9 +35,22 @@ def need_of_text(manifest: Manifest, variant: Variant, costs: Costs, board: Boar
     if costs.text is None:
         calls = _LINEAR_CALLS + _LINEAR_CALLS_A_CHAR * manifest.input.max_chars
         return Need(calls * board.rates(None).call_us / 1000, (costs.weight_bytes + costs.arena_bytes) / _MIB + _LINEAR_MIB)
-    speed = speed_of(board.profile, board.bandwidth_gbs, board.workers, generic)
-    need = predict_text(costs.file_bytes, costs.text, speed, use_of(manifest, variant, costs.text))
+    need = _predicted(manifest, variant, costs, board, generic, board.workers)
     return Need(need.total_ms, need.mib + costs.arena_bytes / _MIB)
+
+
+def speedup_of(manifest: Manifest, variant: Variant, costs: Costs, board: Board) -> float:
+    """Say how many times as fast all threads answer a text as one would: a prompt is shared among them, memory is read by all alike."""
+    if costs.text is None:
+        return 1.0
+    alone, together = (_predicted(manifest, variant, costs, board, False, threads).total_ms for threads in (1, board.workers))
+    return max(1.0, alone / together) if together > 0 else 1.0
+
+
+def _predicted(manifest: Manifest, variant: Variant, costs: Costs, board: Board, generic: bool, threads: int) -> TextNeed:
+    assert costs.text is not None
+    speed = speed_of(board.profile, board.bandwidth_gbs, threads, generic)
+    return predict_text(costs.file_bytes, costs.text, speed, use_of(manifest, variant, costs.text))
 
 
 def threads_of(engine: str, board: Board) -> int:

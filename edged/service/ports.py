@@ -98,10 +98,7 @@ class LonePorts:
     def _try(self, release: Release, deadline_ms: float | None, running: Measured | None, cancelled: Cancelled) -> dict[str, Any]:
         packed = self._store.packed(release.manifest.name, release.manifest.release)
         options = self._fitting(release, packed)
-        report = try_release(
-            release, options, deadline_ms=deadline_ms, running=running, clock=self._clock, threads=self._selection.board.workers,
-            cancelled=cancelled,
-        )  # fmt: skip
+        report = try_release(release, options, deadline_ms=deadline_ms, running=running, clock=self._clock, cancelled=cancelled)
         self._selection.tried(release, report, self._clock.wall())
         return report
 

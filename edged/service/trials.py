@@ -25,13 +25,10 @@ def try_release(
     deadline_ms: float | None,
     running: Measured | None,
     clock: Clock,
-    threads: int,
     cancelled: Callable[[], bool],
     root: Path = Path("/"),
 ) -> dict[str, Any]:
     """Give the report of a release that may serve, see `fleet.trial.TrialReport`; its variants are tried in the order of `options`.
-
-    A language model works with so many `threads`.
 
     What release.json claims of its costs may be a lie: a trial never gets more memory than the board can spare.
     Raises what `run_trial` raises, BoardError(`memory-short`), and BoardError(`trial-memory`) where it was the board that had too little.
@@ -50,7 +47,7 @@ def try_release(
         predicted={each.variant: Predicted(each.predicted_ms, each.predicted_mib) for each in options},
         running=running,
         text=manifest.input.kind == "text",
-        threads=threads,
+        speedups={each.variant: each.speedup for each in options},
     )
     wanted, spare = trial_mib(predicted, goldens), spare_mib(root)
     limit = wanted if spare is None else min(wanted, spare)

@@ -75,7 +75,15 @@ def _import(request: TrialRequest, say: Any) -> tuple[str, Any]:
 
 
 def _import_for_texts(request: TrialRequest, say: Any) -> tuple[str, Any]:
-    """Load the first runtime for language models that loads; empty and None where there is none: other variants need none."""
+    """Load the first runtime for language models that loads, and give what opens them; empty and None: others need none."""
+    from edged.trial.inside import opens_inside
+
+    for name in request.runtimes:
+        say(At(f"importing {name}", name, portable=True))
+        try:
+            return name, opens_inside(name)
+        except EdgedError as error:
+            say(PassedOver(name, error.code, error.text[:MOST_TEXT]))
     return "", None
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ _BUDGET_NS = 2 * NS
 _MOST = 400
 _KINDS = 8
 _LETTERS = "etaoinshrdlu"
-_THREAD_CLOCK = 0b110  # of one thread, as the scheduler counts it
 
 
 @dataclass(frozen=True)
@@ -34,40 +32,37 @@ class Speed:
 
 
 def measure_windows(inference: Inference, given: Input) -> Speed:
-    """Run pseudo-random windows one at a time, from preprocessing to the task's scores, see `_measure`.
-
-    Runtimes run in the calling thread here, as in the daemon. (The clock of the whole process goes in ticks where it has
-    a limit on processor time.)
-    """
+    """Run pseudo-random windows one at a time, from preprocessing to the task's scores, see `_measure`."""
     windows = _windows(given.samples, len(given.channels))
     slots = np.zeros(1, np.intp)
-    return _measure(lambda i: bool(np.isfinite(inference.scores(windows[i], slots)).all()), time.thread_time_ns)
+    return _measure(lambda i: bool(np.isfinite(inference.scores(windows[i], slots)).all()))
 
 
-def measure_texts(model: LoadedModel, given: Input, threads: int) -> Speed:
+def measure_texts(model: LoadedModel, given: Input, speedup: float) -> Speed:
     """Run pseudo-random texts one at a time, of an eighth of the longest to the longest that is taken, see `_measure`.
 
-    A language model works with several threads, which wait for each other with the processor in hand: so what all of them
-    took, divided by their number, is what one text takes.
+    The times are for what serves, which is `speedup` times as fast as this one thread.
     """
     texts = _texts(given.max_chars)
     slots = np.zeros(1, np.intp)
-    return _measure(lambda i: _is_finite(model.scores(np.array([texts[i]], object), slots)), lambda: _busy_ns() // threads)
+    alone = _measure(lambda i: _is_finite(model.scores(np.array([texts[i]], object), slots)))
+    return replace(alone, p50_ms=alone.p50_ms / speedup, p95_ms=alone.p95_ms / speedup)
 
 
-def _measure(run: Callable[[int], bool], clock_ns: Callable[[], int]) -> Speed:
+def _measure(run: Callable[[int], bool]) -> Speed:
     """Run kind after kind for 2 s at most and at least once; `run` says whether the result is of numbers.
 
     Processor time is counted and not wall time: the trial gets what the daemon leaves over, and would be
-    slow through no fault of the model.
+    slow through no fault of the model. Runtimes run in the calling thread here, as windows do in the daemon. (The clock of
+    the whole process goes in ticks where it has a limit on processor time.)
     """
     took: list[int] = []
     finite = 0
     until = time.monotonic_ns() + _BUDGET_NS
     while not took or (len(took) < _MOST and time.monotonic_ns() < until):
-        start = clock_ns()
+        start = time.thread_time_ns()
         finite += run(len(took) % _KINDS)
-        took.append(clock_ns() - start)
+        took.append(time.thread_time_ns() - start)
     took.sort()
     return Speed(took[len(took) // 2] / 1e6, took[min(len(took) - 1, len(took) * 95 // 100)] / 1e6, len(took), finite)
 
@@ -93,8 +88,3 @@ def _texts(longest: int) -> list[str]:
 
 def _is_finite(rows: Any) -> bool:
     return not isinstance(rows, np.ndarray) or bool(np.isfinite(rows).all())  # what is written is of words
-
-
-def _busy_ns() -> int:
-    """Give the processor time of all threads of this process: each has a clock of its own, see clock_getcpuclockid in glibc."""
-    return sum(time.clock_gettime_ns(~int(thread) << 3 | _THREAD_CLOCK) for thread in os.listdir("/proc/self/task"))
