@@ -141,6 +141,16 @@ def test_a_recording_of_texts_replays_to_the_same_bytes_each_time(make_daemon: M
     assert replayed(daemon) == first
 
 
+def test_a_recording_of_texts_can_be_simulated(make_daemon: MakeDaemon, tmp_path: Path) -> None:
+    release = text_release(tmp_path / "r")
+    daemon = make_daemon(pipeline("orders", '{ type = "stdin" }', decoder=OF_TEXTS, model=release, outputs=TO_FILE))
+    record(daemon).communicate("\n".join((PUMP, VALVE)).encode(), timeout=PATIENCE_S)
+    args = ("--config", str(daemon.file), "--profile", "raspberry-pi-zero-2w", "--recording", "in.rec", "--json")
+    done = edged("board", "simulate", *args, cwd=daemon.folder)
+    ran = json.loads(done.stdout)["pipelines"][0]["ran"]
+    assert (ran["messages"], ran["results"]) == (2, 2)
+
+
 # -- threads, and the end ---------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edged.clock import iso
 from edged.config import schema
 from edged.engines.text import Written
-from edged.errors import BoardError, BugError, OperatorError, PublisherError
+from edged.errors import BoardError, BugError, OperatorError, PublisherError, ReleaseFaults
 from edged.models.manifest import load_release
 from edged.models.template import parse_render
 from edged.records import EMPTY_TEXT, MALFORMED, MISSING_FIELD, TOO_LARGE, WRONG_TYPE
@@ -25,6 +25,7 @@ from edged.stream.loading import load_best
 from tests.daemon import HAR
 from tests.lanes import START_NS, Lane
 from tests.linears import LABELS
+from tests.releases import changed
 from tests.text_lanes import PUMP, TEXT, VALVE, Opener, failing, text_release
 
 
@@ -301,6 +302,13 @@ def test_the_engine_hears_what_the_release_says(tmp_path: Path) -> None:
         (("t", "pump"),),
         False,
     )
+
+
+def test_a_temperature_of_a_graph_is_refused(tmp_path: Path) -> None:
+    folder = changed(HAR, tmp_path / "har", ('file = "har_float.tflite"', 'file = "har_float.tflite"\ntemperature = 2.0'))
+    with pytest.raises(ReleaseFaults) as raised:
+        load_release(folder)
+    assert [(each.key, each.code) for each in raised.value.faults] == [("variants[0].temperature", "wrong-engine")]
 
 
 def test_results_of_texts_are_plain_json(words: Lane) -> None:

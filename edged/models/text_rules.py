@@ -129,6 +129,9 @@ def check_heads(document: Document, parts: Parts) -> None:
         if variant.temperature != 1.0 and parts.task not in ("", "classify"):
             text = f"is for task `classify`, and the task is `{parts.task}`"
             document.fault(("variants", i, "temperature"), "wrong-task", text, _MEND_TASK)
+        elif variant.temperature != 1.0 and variant.engine == "tflite":
+            text = "is for texts; a graph's scores are taken as they are"
+            document.fault(("variants", i, "temperature"), "wrong-engine", text, "remove it, and let the graph do it")
 
 
 def check_cascade(document: Document, cascade: Cascade, parts: Parts) -> None:

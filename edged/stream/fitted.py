@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from edged.clock import NS
 from edged.config import schema
-from edged.models.schema import Input
 from edged.mqtt.topics import Template
 from edged.records import Batch, Rejected
 from edged.stream.assembly import Assembly
 from edged.stream.carried import Identity, identity_of
 from edged.stream.channels import channels_of, check_channels
 from edged.stream.counters import Counters
-from edged.stream.decoders.choose import Decoder, make_decoder
+from edged.stream.decoders.choose import Decoder, decoder_for
 from edged.stream.decoders.text import TextMessages
 from edged.stream.loaded import LoadedModel, Rows
 from edged.stream.postprocess import Verdict
@@ -105,7 +104,7 @@ def fit(
     manifest = inference.manifest
     columns, channels = check_channels(options, manifest), len(channels_of(options, manifest))
     event_time, labels_of = has_event_time(options.decoder), labels_reader(options.source)
-    decoder = before.decoder if before and not _needs_release(options.decoder) else _decoder(options.decoder, manifest.input)
+    decoder = before.decoder if before and not _needs_release(options.decoder) else decoder_for(options.decoder, manifest.input)
     assembly = Assembly(
         manifest.input, channels, event_time, options.max_streams, labels_of, inference.new_state, inference.forget, counters, reject
     )
@@ -132,7 +131,3 @@ def has_event_time(decoder: schema.Decoder) -> bool:
 def _needs_release(decoder: schema.Decoder) -> bool:
     """Say whether a decoder goes by the release: its rate, or what it renders. None that does remembers anything of its messages."""
     return isinstance(decoder, (schema.JsonDecoder, schema.TextDecoder))  # and CborDecoder, which is a JsonDecoder
-
-
-def _decoder(options: schema.Decoder, given: Input) -> Decoder | TextMessages:
-    return TextMessages(options, given.render) if isinstance(options, schema.TextDecoder) else make_decoder(options, given.rate_hz)

@@ -13,11 +13,13 @@ from edged.config import schema
 from edged.config.load import Loaded
 from edged.errors import OperatorError
 from edged.models.manifest import Release
+from edged.records import Texts
 from edged.select.arrivals import Arrival, recorded, steady
 from edged.select.demand import Wanted, costs_of_release
 from edged.select.forecast import SEED, Expected
 from edged.service.lanes import release_of
-from edged.stream.decoders.choose import Decoder, make_decoder
+from edged.stream.decoders.choose import Decoder, decoder_for
+from edged.stream.decoders.text import TextMessages
 from edged.stream.inbox import default_queue
 from edged.stream.recording import batches, read_header
 
@@ -80,7 +82,7 @@ def _upstream_first(pipelines: list[schema.Pipeline]) -> Iterator[schema.Pipelin
 
 def _recorded(path: Path, pipelines: list[schema.Pipeline], releases: dict[str, Release]) -> dict[str, list[_Message]]:
     """Read a recording; decode what is in it, so that readings and streams are the true ones."""
-    decoders = {each.name: make_decoder(each.decoder, releases[each.name].manifest.input.rate_hz) for each in pipelines}
+    decoders = {each.name: decoder_for(each.decoder, releases[each.name].manifest.input) for each in pipelines}
     found: dict[str, list[_Message]] = {}
     with path.open("rb") as file:
         header = read_header(file, path)
@@ -94,8 +96,11 @@ def _recorded(path: Path, pipelines: list[schema.Pipeline], releases: dict[str, 
     return found
 
 
-def _decoded(decoder: Decoder, at: float, topics: list[bytes], payloads: list[bytes | None]) -> Iterator[_Message]:
+def _decoded(decoder: Decoder | TextMessages, at: float, topics: list[bytes], payloads: list[bytes | None]) -> Iterator[_Message]:
     readings = decoder.decode(payloads, topics)
+    if isinstance(readings, Texts):
+        yield from ((at, f"{topic!r}", int(text is not None)) for topic, text in zip(topics, readings.texts))
+        return
     counts = np.bincount(readings.message, minlength=len(payloads)).tolist()
     for i, (topic, count) in enumerate(zip(topics, counts)):
         yield at, f"{topic!r} {readings.labels[i] if readings.labels else ''}", count

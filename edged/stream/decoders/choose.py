@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edged.config import schema
 from edged.errors import OperatorError
+from edged.models.schema import Input
 from edged.records import Readings
+
+if TYPE_CHECKING:
+    from edged.stream.decoders.text import TextMessages
 
 
 class Decoder(Protocol):
@@ -18,6 +22,15 @@ class Decoder(Protocol):
         A message is taken whole or is in `rejected` with its reason; no message touches
         another. Raises nothing, whatever the bytes.
         """
+
+
+def decoder_for(options: schema.Decoder, given: Input) -> Decoder | TextMessages:
+    """Make the decoder that `options` ask for, of readings or of texts, for a release's input; raises as `make_decoder`."""
+    if isinstance(options, schema.TextDecoder):
+        from edged.stream.decoders.text import TextMessages
+
+        return TextMessages(options, given.render)
+    return make_decoder(options, given.rate_hz)
 
 
 def make_decoder(options: schema.Decoder, rate_hz: float = 0.0) -> Decoder:
