@@ -60,6 +60,8 @@ class Peer:
         self._client.disconnect()
         with suppress(AttributeError):  # paho's thread may end, and be forgotten, between paho's look at it and its join
             self._client.loop_stop()
+        # Without a circle of references it closes its sockets when it goes; the garbage collector may take these first, and complain.
+        self._client.on_message = self._client.on_subscribe = self._client.on_connect = None
 
     def publish(self, topic: str, payload: bytes | str, qos: int = 1, retain: bool = False) -> None:
         """Publish one message, and wait until the broker has it."""
