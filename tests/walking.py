@@ -41,8 +41,8 @@ class Walk:
         own = {"HOME": "home", "XDG_RUNTIME_DIR": "runtime", "XDG_STATE_HOME": "state"}
         self._environ = environ | {key: str(folder / name) for key, name in own.items()} | {"PATH": _PLACES}
 
-    def take(self, part: re.Match[str]) -> None:
-        """Do what a marked block is for."""
+    def take(self, part: re.Match[str]) -> str:
+        """Do what a marked block is for; give what its commands print, where they are typed."""
         body = part["body"].replace(_PORT, self.port)
         if part["file"]:
             if part["file"].endswith("mosquitto.conf"):  # else it gives root away, and may not read the folders above a test
@@ -52,7 +52,8 @@ class Walk:
             for line in body.splitlines():
                 self._start(line)
         else:
-            self.run(body, int(part["code"] or 0))
+            return self.run(body, int(part["code"] or 0))
+        return ""
 
     def edged(self, *args: str) -> str:
         """Run a command that is not on the page; give what it prints, whatever its exit code says of the board."""
