@@ -217,6 +217,15 @@ def test_a_question_outlives_a_change_of_the_model(asking: Asking, tmp_path: Pat
     assert asking.last.output["answers"] == id_
 
 
+def test_answers_go_out_in_the_middle_of_a_long_batch(asking: Asking) -> None:
+    asking.lane.put_texts(UNKNOWN)
+    asking.escalation.put(Batch([b"a"], [json.dumps({"id": asking.last.id, "label": "pump"}).encode()], 0, 0))
+    asking.lane.put_texts(*[PUMP] * 100)
+    bands = [each.output["path"][-1] for each in asking.lane.kept.results]
+    assert bands.index("answer") == 65  # a question, and as many texts as go through together
+    assert asking.lane.pipeline.busy_since == 0
+
+
 def test_questions_without_a_cascade_are_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(OperatorError) as raised:
         Lane(HAR, {"type": "json", "channels": ["x", "y", "z"]}, escalate=ASKS)

@@ -41,7 +41,6 @@ def deliver_answers(pipeline: Pipeline, escalation: Escalation) -> None:
             _put_out(pipeline, answered, None)
     except Exception as error:
         pipeline.failed(error, len(answered))
-    pipeline.busy_since = 0
 
 
 def _put_out(pipeline: Pipeline, outgoing: list[Outgoing], hold: Hold | None) -> None:

@@ -22,11 +22,12 @@ from edged.models.gguf import read_gguf
 from edged.models.graph import read_graph
 from edged.models.manifest import Release, Variant
 from edged.models.schema import Stage
+from edged.packing.use import text_use
 from edged.stream.budget import Budget
 from edged.stream.cascade import CascadeInference, LoadedStage
 from edged.stream.inference import Inference
 from edged.stream.loaded import LoadedModel
-from edged.stream.text_inference import TextInference, text_use
+from edged.stream.text_inference import TextInference
 
 OpenEngine = Callable[..., Any]  # as `engines.choose.open_engine`: gives an Engine, or a TextEngine where `text` is given
 Failed = dict[str, EdgedError]  # by variant or stage

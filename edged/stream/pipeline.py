@@ -134,10 +134,8 @@ class Pipeline:
 
     def take(self) -> Batch | None:
         """Give the next batch that waits, or None. A change of the model that waits is made first, and answers go out."""
-        self._change.make(partial(make, self))
+        self._see_to_others()
         self.busy_since = 0
-        if self.escalation is not None:
-            deliver_answers(self, self.escalation)
         if self.stopping or not self.inbox.waiting:
             return None
         self.busy_since = self.clock.mono()  # before it leaves the queue: at no time it is in neither
@@ -156,7 +154,7 @@ class Pipeline:
                 self._work_off(part, began, hold)
                 left -= len(part.payloads)
                 if self.fitted.of_texts:
-                    self._change.make(partial(make, self))  # a batch of texts may take minutes
+                    self._see_to_others()  # a batch of texts may take minutes
         except Cancelled:
             if hold:
                 hold.take()  # for good: what was not worked off comes again after a restart
@@ -195,13 +193,20 @@ class Pipeline:
         now = self.clock.mono()
         self._infer(cuts, now, now, None, None)
 
+    def _see_to_others(self) -> None:
+        """Make the change of the model that waits, and put out what somebody answered."""
+        self._change.make(partial(make, self))
+        if self.escalation is not None:
+            deliver_answers(self, self.escalation)
+
     def _work_off(self, batch: Batch, began: int, hold: Hold | None) -> None:
         """Work one part of a batch off; what fails costs this part. Raises Cancelled where the pipeline is to stop."""
         try:
             if self.stopping:
                 raise Cancelled
             if self.fault is not None:
-                raise self.fault
+                self.failed(self.fault, len(batch.payloads))
+                return
             self._follow_path(batch, began, hold)
         except Cancelled:
             raise

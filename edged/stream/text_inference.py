@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from edged.engines.text import TextEngine, Written
 from edged.errors import PublisherError
 from edged.models.manifest import Input, Manifest, Release, Variant
-from edged.packing.use import text_use
 from edged.records import ModelRef
 from edged.stream.loaded import Fault
 from edged.stream.postprocess import MODEL_NAN, State, Verdict, make_task
 from edged.stream.tasks import softmax
 from edged.stream.written import WRITING, WrittenTask
-
-__all__ = ["TextInference", "shortened", "text_use"]
 
 
 class TextInference:
