@@ -72,10 +72,15 @@ def _bounds(meta: msgspec.Meta, type_: Any) -> str:
     if meta.min_length is not None or meta.max_length is not None:
         return _length(meta, "characters" if type_ is str else "entries")
     if meta.ge is not None and meta.le is not None:
-        return f" from {meta.ge} to {meta.le}"
+        return f" from {_bound(meta.ge)} to {_bound(meta.le)}"
     words = {"greater than": meta.gt, "at least": meta.ge, "less than": meta.lt, "at most": meta.le}
-    given = [f"{word} {bound}" for word, bound in words.items() if bound is not None]
+    given = [f"{word} {_bound(bound)}" for word, bound in words.items() if bound is not None]
     return ", " + " and ".join(given) if given else ""
+
+
+def _bound(value: float) -> str:
+    """Write 0.0 as 0: `Annotated` takes types with equal bounds for one type, and gives the one that was made first."""
+    return str(value).removesuffix(".0")
 
 
 def _length(meta: msgspec.Meta, unit: str) -> str:
