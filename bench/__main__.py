@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import links, push, swap, text_accuracy
+from bench import links, push, swap, text_accuracy, text_extract
 from bench.load import Message, Results, Sender, json_messages, packed_messages
 from bench.parties import EDGED, PACKED, broker, cpu_s, edged, plain, processor, pss_mib, recording
 from bench.trial import trial_rows
@@ -212,6 +212,7 @@ BENCHES = {
     "cpu": bench_cpu, "packed": bench_packed, "latency": bench_latency,
     "keys": bench_keys, "memory": bench_memory, "status": bench_status, "swap": bench_swap, "trial": bench_trial,
     "push": bench_push, "links": bench_links, "text-accuracy": lambda: text_accuracy.run(QUICK),
+    "text-extract": lambda: text_extract.run(QUICK),
 }  # fmt: skip
 HELP = f"usage: python -m bench [--quick] [NAME …]: {' '.join(BENCHES)}; without names, all"
 
