@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edged.clock import Clock
-from edged.errors import BoardError, PublisherError
+from edged.errors import BoardError, EdgedError, PublisherError
 from edged.models.manifest import Manifest
 from edged.stream.budget import Budget
 from edged.stream.loaded import Fault, LoadedModel
@@ -118,6 +118,14 @@ class CascadeInference:
         verdict.output["path"] = list(row.path)
         verdict.output["band"] = band
         return verdict
+
+    def lost(self) -> dict[str, EdgedError]:
+        """Give the stages whose process failed again and again; the others go on without them."""
+        return {stage.name: error for stage in self.stages for error in stage.model.lost().values()}
+
+    def mib(self) -> float:
+        """Give the memory (PSS) of the processes of all stages."""
+        return sum(stage.model.mib() for stage in self.stages)
 
     def forget(self, slot: int) -> None:
         """Do nothing: no stage keeps anything of a stream."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edged.engines.base import Engine
-from edged.errors import PublisherError
+from edged.errors import EdgedError, PublisherError
 from edged.models.manifest import Manifest, Release, Variant
 from edged.preprocess.chain import compile_chain
 from edged.records import ModelRef
@@ -60,6 +60,14 @@ class Inference:
     def verdict(self, state: State, row: Any, end_ns: int) -> Verdict | str:
         """Judge the scores of one window of a stream; MODEL_NAN where the model gave no number."""
         return self._task.finish(state, row, end_ns) or MODEL_NAN
+
+    def lost(self) -> dict[str, EdgedError]:
+        """Give nothing: windows are run in this process."""
+        return {}
+
+    def mib(self) -> float:
+        """Give 0, as well."""
+        return 0.0
 
     def forget(self, slot: int) -> None:
         """Let a stream's engine state go: at a gap, and when its slot goes to another."""

@@ -43,6 +43,12 @@ class LoadedModel(Protocol):
     def verdict(self, state: State, row: Any, end_ns: int) -> Verdict | str:
         """Judge one row that `scores` gave, of an input that ended at `end_ns`; a word where it is none: the reason that is counted."""
 
+    def lost(self) -> dict[str, EdgedError]:
+        """Give the stages or variants whose process failed again and again, and answers no more, by name, and why."""
+
+    def mib(self) -> float:
+        """Give the memory (PSS) of processes that run the model beside this one, 0 where there is none."""
+
     def forget(self, slot: int) -> None:
         """Let a stream's state in the engine go."""
 

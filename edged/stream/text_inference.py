@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edged.engines.text import TextEngine, Written
-from edged.errors import PublisherError
+from edged.errors import BoardError, EdgedError, PublisherError
 from edged.models.manifest import Input, Manifest, Release, Variant
 from edged.records import ModelRef
 from edged.stream.loaded import Fault
 from edged.stream.postprocess import MODEL_NAN, State, Verdict, make_task
 from edged.stream.tasks import softmax
 from edged.stream.written import WRITING, WrittenTask
+
+_LOST = "runner-crash-loop"
 
 
 class TextInference:
@@ -29,6 +31,7 @@ class TextInference:
         self.new_state = self._task.new_state
         self._temperature = variant.temperature
         self._deadline_ms = deadline_ms
+        self._lost: EdgedError | None = None
         self._engine = open_engine()
         self.at_once = self._engine.batch
         self.build = self._engine.build
@@ -50,6 +53,33 @@ class TextInference:
         raises, PublisherError(`output-mismatch`).
         """
         taken = [shortened(text, self.manifest.input) for text in texts]
+        try:
+            return self._answers(taken)
+        except BoardError as error:
+            if error.code == _LOST:
+                self._lost = error
+            raise
+
+    def verdict(self, state: State, row: Any, end_ns: int) -> Verdict | str:
+        """Judge the answer to one text of a stream; the reason that is counted where it is none."""
+        return self._task.finish(state, row, end_ns) or MODEL_NAN
+
+    def lost(self) -> dict[str, EdgedError]:
+        """Give this variant where its process failed again and again."""
+        return {self.model.variant: self._lost} if self._lost else {}
+
+    def mib(self) -> float:
+        """Give the memory (PSS) of the process that runs the model, 0 where it has none of its own."""
+        return self._engine.mib()
+
+    def forget(self, slot: int) -> None:
+        """Do nothing: an engine for texts keeps nothing of a stream."""
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._engine.close()
+
+    def _answers(self, taken: list[str]) -> NDArray[np.float64] | list[Written]:
         if self.manifest.task in WRITING:
             return self._engine.write(taken, self._deadline_ms)
         if self.manifest.task == "embed":
@@ -62,17 +92,6 @@ class TextInference:
             raise PublisherError("output-mismatch", text, "mend `labels` of model.toml, or the model")
         with np.errstate(all="ignore"):
             return softmax(odds / self._temperature)
-
-    def verdict(self, state: State, row: Any, end_ns: int) -> Verdict | str:
-        """Judge the answer to one text of a stream; the reason that is counted where it is none."""
-        return self._task.finish(state, row, end_ns) or MODEL_NAN
-
-    def forget(self, slot: int) -> None:
-        """Do nothing: an engine for texts keeps nothing of a stream."""
-
-    def close(self) -> None:
-        """Give the memory back."""
-        self._engine.close()
 
 
 def shortened(text: str, given: Input) -> str:
