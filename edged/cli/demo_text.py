@@ -35,7 +35,7 @@ class TextShow:
         asked = " → ".join((*_named(release.stages), "a person, who answers every second question after two seconds"))
         lines = [f"Asked one after the other, until one is sure: {asked}."]
         if release.lacks:
-            lines.append(f"There could be a second model between them, but {release.lacks}: `make demo-text`, or {INSTALL}")
+            lines += [f"There could be a second model between them, but {release.lacks}. `make demo-text` installs both; or:", INSTALL]
         return lines
 
     def line(self, passed_s: float) -> str:
