@@ -20,8 +20,10 @@ from edged.select.terms import Demand, Option
 from edged.service.parts import Lane, Parts
 from edged.service.selection import Selection
 from edged.service.serving import Serving
+from edged.stream.loaded import LoadedModel
 from edged.stream.pipeline import Pipeline
 
+CRASH_LOOP = "crash-loop"
 _KEEP_NS = 300 * NS  # between two writes of what was measured
 _RECENT_NS = 120 * NS  # windows of so long are among those that are remembered
 _REVIVE_NS = 60 * NS  # between two tries to give a pipeline a model that lost it
@@ -74,6 +76,7 @@ class Adapting:
         self._next = 0
         self._next_keep = parts.clock.mono() + _KEEP_NS
         self._next_revival = 0
+        self._given_up: dict[str, LoadedModel] = {}  # by pipeline: what was put aside with nothing to take its place
         self._measured_from = 0  # when all that is remembered is of a board at ease
 
     @property
@@ -92,6 +95,8 @@ class Adapting:
         self._next = now + LOOK_S * NS
         self._revive(updating, cancelled)
         lanes = {each.options.name: each for each in self._parts.lanes if _is_free(each, updating)}
+        for name, lane in lanes.items():
+            self._put_aside(name, lane, cancelled)
         found = self._selection.look()
         self.costs = running_options(found, self._selection.running())
         demands, limits = [each for each in found if each.pipeline in lanes], self._selection.limits_for(found, lanes)
@@ -181,6 +186,29 @@ class Adapting:
         self.varied.append(Varied(name, model.name, model.release, model.variant, variant, step.cause, step.text, error))
         return error is None
 
+    def _put_aside(self, name: str, lane: Lane, cancelled: Callable[[], bool]) -> None:
+        """Put variants aside whose process failed again and again; where the pipeline runs such a one, the next best takes its place."""
+        pipeline, release = lane.pipeline, lane.release
+        assert pipeline is not None
+        assert release is not None
+        inference, own = pipeline.inference, {each.name for each in release.manifest.variants}
+        lost = {variant: error for variant, error in inference.lost().items() if variant in own}
+        for variant, error in lost.items():
+            self._selection.put_aside(release, variant, error)
+        model = inference.model
+        if model.variant not in lost or self._given_up.get(name) is inference:
+            return
+        failed: EdgedError | None = None
+        try:
+            self._serving.replace(lane, self._selection.order(lane.options, release), cancelled)
+        except Cancelled:
+            return
+        except EdgedError as error:
+            failed = error
+            self._given_up[name] = inference
+        after = pipeline.inference.model.variant
+        self.varied.append(Varied(name, model.name, model.release, model.variant, after, CRASH_LOOP, lost[model.variant].text, failed))
+
     def _revive(self, updating: Collection[str], cancelled: Callable[[], bool]) -> None:
         """Give pipelines their model back that lost it where neither the new variant loaded nor the old one again."""
         now = self._parts.clock.mono()
@@ -203,7 +231,8 @@ class Adapting:
                 continue
             inference = lane.pipeline.inference
             p50, p95 = recent.percentile(0.5) or 0.0, recent.percentile(0.95) or 0.0
-            measured = Measured(p50_ms=p50, p95_ms=p95, windows=recent.count())
+            own = inference.mib()  # of processes of its own; what shares this one cannot be told apart
+            measured = Measured(p50_ms=p50, p95_ms=p95, windows=recent.count(), mib=own or None)
             self._selection.note(lane.release, inference.model.variant, str(inference.build), measured, clock.wall())
 
 

@@ -55,6 +55,7 @@ class Judge:
         self._lost = LastHour(parts.clock)
         self._spool_fault = ""
         self._not_loaded: set[tuple[str, str]] = set()
+        self._aside: set[tuple[str, str]] = set()
         self._refused_orders: set[str] = set()
         self._fleet_dropped = LastHour(parts.clock)
         self._messages = {name: LastHour(parts.clock) for name in parts.links}
@@ -69,6 +70,7 @@ class Judge:
         self._control_path()
         self._fleet()
         self._choice()
+        self._crashes()
         if self._parts.around:
             self._variants(self._parts.around.not_loaded.copy())
 
@@ -79,6 +81,18 @@ class Judge:
         for (pipeline, variant), error in not_loaded.items():
             self._note("variant-not-loaded", f"{pipeline}/{variant}", WARNING, f"variant {variant} does not load: {error.text}", error.hint)
         self._not_loaded = set(not_loaded)
+
+    def _crashes(self) -> None:
+        """Tell of variants that are put aside, until their pipeline runs another release."""
+        selection = self._parts.selection
+        lanes = [(lane.options.name, lane.release) for lane in self._parts.lanes if lane.release is not None]
+        aside = {(name, variant): error for name, release in lanes if selection for variant, error in selection.aside(release).items()}
+        for pipeline, variant in self._aside - aside.keys():
+            self._conditions.clear("variant-crashes", f"{pipeline}/{variant}")
+        for (pipeline, variant), error in aside.items():
+            text = f"variant {variant} is put aside: {error.text} ({error.code})"
+            self._note("variant-crashes", f"{pipeline}/{variant}", WARNING, text, error.hint)
+        self._aside = set(aside)
 
     def _choice(self) -> None:
         """Tell of pipelines whose variant misses a goal, and of pressure that no smaller variant relieves."""

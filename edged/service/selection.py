@@ -54,6 +54,7 @@ class Selection:
         self.measured = measured
         self._lanes: Sequence[Lane] = ()
         self._not_loaded: dict[tuple[str, str], EdgedError] = {}
+        self._aside: dict[tuple[str, str], EdgedError] = {}  # by release and variant
         self._lock = threading.Lock()
         self._costs: dict[tuple[str, frozenset[str]], Mapping[str, Costs]] = {}  # by release, and what is here of it
 
@@ -126,6 +127,14 @@ class Selection:
         sha256 = sha256_of(release, variant)
         if sha256 is not None:
             self.measured.note(sha256, build, self.board.key, measured, at)
+
+    def put_aside(self, release: Release, variant: str, error: EdgedError) -> None:
+        """Choose a variant of a release no more: its process failed again and again."""
+        self._aside[release.digest, variant] = error
+
+    def aside(self, release: Release) -> dict[str, EdgedError]:
+        """Give the variants of a release that are put aside, and why."""
+        return {variant: error for (digest, variant), error in self._aside.copy().items() if digest == release.digest}
 
     def demands(self, candidates: Mapping[str, Candidate] | None = None) -> list[Demand]:
         """Say what all pipelines demand, some of them of a candidate in place of what they run."""
@@ -220,6 +229,7 @@ class Selection:
         streams = len(lane.pipeline.assembly.streams.streams) if lane and lane.pipeline else 1
         runs = lane is not None and lane.release is not None and lane.release.digest == release.digest
         failed = {variant: error.text for (name, variant), error in self._not_loaded.copy().items() if runs and name == options.name}
+        failed |= {variant: error.text for variant, error in self.aside(release).items()}
         return Wanted(options, release, costs, _windows_per_s(lane), max(1, streams), failed)
 
 

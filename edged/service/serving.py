@@ -96,6 +96,12 @@ class Serving:
         beside = self._fits_beside(lane.release, need_mib)
         (self._beside if beside else self._over_gaps)(running, lane.release, cancelled, [variant], only=True)
 
+    def replace(self, lane: Lane, variants: Iterable[str], cancelled: Callable[[], bool]) -> None:
+        """Bring a pipeline to the first of these variants of its release that loads. Raises as `serve`, and what `variants` raises."""
+        assert lane.pipeline is not None
+        assert lane.release is not None
+        self._beside([(lane, lane.pipeline)], lane.release, cancelled, list(variants), only=True)
+
     def revive(self, lane: Lane, cancelled: Callable[[], bool]) -> None:
         """Give a pipeline that lost its model the release back that it ran, in the variant that is chosen now. Raises as `serve`."""
         assert lane.pipeline is not None
