@@ -43,8 +43,8 @@ class Gone(Exception):
 class Child:
     """A runner that was started, with the channel to it."""
 
-    def __init__(self, order: wire.Load) -> None:
-        """Start it and tell it what to load."""
+    def __init__(self, order: wire.Load, patience_s: float) -> None:
+        """Start it and tell it what to load. `patience_s` as of `Channel`. Raises Gone where the system starts no process."""
         ours, theirs = socket.socketpair()
         heard, said = os.pipe()
         os.set_blocking(said, False)  # what is too much is lost there; nobody waits
@@ -55,16 +55,18 @@ class Child:
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, pass_fds=[theirs.fileno()], cwd="/",
                     env={**{name: os.environ[name] for name in _KEPT if name in os.environ}, **_OWN}, start_new_session=True,
                 )  # fmt: skip
-        except BaseException:
+        except BaseException as error:
             ours.close()
             os.close(heard)
+            if isinstance(error, OSError):
+                raise Gone("runner-crashed", f"it cannot be started: {error}") from error
             raise
         finally:
             os.close(said)
         self.pid = self._process.pid
         self._heard = heard
-        self.channel: wire.Channel[wire.Reply] = wire.Channel(ours, wire.replies)
-        with contextlib.suppress(wire.Closed):  # it died already: seen when its answer is taken
+        self.channel: wire.Channel[wire.Reply] = wire.Channel(ours, wire.replies, patience_s)
+        with contextlib.suppress(wire.Closed, wire.Silent):  # it died already, or hangs: seen when its answer is taken
             self.channel.send(order)
 
     def kill(self) -> None:

@@ -80,7 +80,7 @@ class Client:
     def pause(self) -> None:
         """Ask the runner to rest soon; from any thread."""
         if (child := self._child) is not None:
-            with suppress(wire.Closed):
+            with suppress(wire.Closed, wire.Silent):
                 child.channel.send(wire.Pause())
 
     def mib(self) -> float:
@@ -133,6 +133,8 @@ class Client:
                 else:
                     assert isinstance(reply, (wire.Numbers, wire.Answers))
                     return reply
+        except wire.Silent:
+            raise child.hung(self._limits.silent_s) from None
         except wire.Closed:
             raise child.ended() from None
 
@@ -145,10 +147,10 @@ class Client:
             raise
 
     def _start(self, progress: Callable[[], None]) -> wire.Ready:
-        child = self._child = Child(self._order)
+        child = self._child = Child(self._order, self._limits.silent_s)
         try:
             while isinstance(reply := self._heard(child, self._limits.start_silent_s), wire.Working):
-                progress()
+                self._tell(progress)
         except wire.Closed:
             raise child.ended() from None
         if isinstance(reply, wire.Failed):

@@ -52,9 +52,9 @@ class BandwidthToken:
                 return True
             heapq.heappush(self._waiting, me)
             holder = self._holder
-        if me.rank <= holder.rank:
-            holder.ask_back()
         try:
+            if me.rank <= holder.rank:
+                holder.ask_back()
             _wait(me, timeout_s, waiting)
         except BaseException:
             if self._leave(me):

@@ -32,7 +32,7 @@ class Closed(Exception):
 
 
 class Silent(Exception):
-    """Nothing came in time."""
+    """Nothing came in time, or what is sent was not taken."""
 
 
 class _Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="is"):
@@ -147,7 +147,9 @@ _Incoming = TypeVar("_Incoming")
 class Channel(Generic[_Incoming]):
     """One end of the socket. Any thread may send; one receives."""
 
-    def __init__(self, end: socket.socket, decoder: msgspec.msgpack.Decoder[_Incoming]) -> None:
+    def __init__(self, end: socket.socket, decoder: msgspec.msgpack.Decoder[_Incoming], patience_s: float | None = None) -> None:
+        """`patience_s`: how long the other side may need to take a frame; None: for ever."""
+        end.settimeout(patience_s)
         self._socket = end
         self._decoder = decoder
         self._lock = threading.Lock()
@@ -155,13 +157,15 @@ class Channel(Generic[_Incoming]):
         self._poll.register(end, select.POLLIN)
 
     def send(self, frame: _Frame) -> None:
-        """Send a frame. Raises Closed; Garbled where it is too large."""
+        """Send a frame. Raises Silent where the other side does not take it, Closed; Garbled where it is too large."""
         data = _encoder.encode(frame)
         if len(data) > MOST_BYTES:
             raise Garbled(f"a frame of {len(data)} bytes")
         try:
             with self._lock:
                 self._socket.sendall(_LENGTH.pack(len(data)) + data)
+        except TimeoutError as error:
+            raise Silent from error
         except OSError as error:
             raise Closed from error
 
