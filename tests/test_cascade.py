@@ -67,6 +67,13 @@ def test_what_no_stage_is_sure_of_is_published_as_abstained(tmp_path: Path) -> N
     assert lane.kept.results[0].output["score"] == pytest.approx(0.9526, abs=1e-4)
 
 
+def test_where_no_stage_is_sure_the_surest_one_is_believed(tmp_path: Path) -> None:
+    lane = Lane(with_cascade(tmp_path / "r", accept=0.9999, second=1.0), TEXT)
+    lane.put_texts("oil leak stuck", "leak")  # of the first, `large` says valve with 0.51; of the second, pump with 0.9996
+    assert told(lane) == [("pump", ["words", "large"], "abstain")] * 2
+    assert [each.output["score"] for each in lane.kept.results] == [pytest.approx(0.7296, abs=1e-4), pytest.approx(0.9996, abs=1e-4)]
+
+
 def test_the_threshold_is_held_against_the_score_as_it_is_told(tmp_path: Path) -> None:
     lane = Lane(with_cascade(tmp_path / "a"), TEXT)
     lane.put_texts(PUMP)

@@ -6,8 +6,8 @@
     escalate   none was, and a person or a bigger system is asked
     abstain    none was, and nobody is asked
 
-What a stage has no budget for goes no further: the answer of the stage before stands. A stage that fails is
-passed by.
+What a stage has no budget for goes no further: what the stages before said stands. A stage that fails is
+passed by. Where none was sure, the surest is believed: a later one is not always the better one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class LoadedStage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a cascade says of one input: the scores [labels] of the last stage that answered, those that did, whether it was sure."""
+    """What a cascade says of one input: the scores [labels] of the surest stage, those that answered, whether the last of them was sure."""
 
     scores: NDArray[np.float64]
     path: tuple[str, ...]
@@ -155,8 +155,9 @@ class CascadeInference:
             before = answers[place]
             if isinstance(before, str) or np.isfinite(row).all():
                 sure = as_told(row.max()) >= stage.accept  # as the result tells it; what is not a number is not sure
-                path = () if isinstance(before, str) else before.path
-                answers[place] = Answer(row, (*path, stage.name), sure)
+                path, scores = ((), row) if isinstance(before, str) else (before.path, before.scores)
+                surest = row if sure or not scores.max() > row.max() else scores
+                answers[place] = Answer(surest, (*path, stage.name), sure)
                 unsure[i] = not sure
         stage.counts.accepted += len(inputs) - int(unsure.sum())
         return unsure
