@@ -15,6 +15,7 @@ from typing import Any
 
 from paho.mqtt.client import topic_matches_sub
 
+from tests.broker import free_port
 from tests.waiting import PATIENCE_S
 
 _REPO = Path(__file__).parent.parent
@@ -38,7 +39,8 @@ class BadLink:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.bad_link_process"], cwd=_REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.port: int = self._ask("open", upstreams=brokers)
+        self.port = free_port()  # it keeps its port while it is down
+        self._ask("open", upstreams=brokers, port=self.port)
 
     def __enter__(self) -> BadLink:
         return self

@@ -127,11 +127,10 @@ class Proxy:
 
     # -- commands ---------------------------------------------------------------------------
 
-    async def open(self, upstreams: list[int]) -> int:
-        """Listen; give the port."""
-        self._upstreams = upstreams
+    async def open(self, upstreams: list[int], port: int) -> None:
+        """Listen there."""
+        self._upstreams, self._port = upstreams, port
         self._listen()
-        return self._port
 
     async def use(self, upstreams: list[int]) -> None:
         """Lead to other brokers from now on; the connections to the old ones end."""
@@ -204,7 +203,6 @@ class Proxy:
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self._port))  # it sets SO_REUSEADDR: the port stays ours
             self._listener.setblocking(False)
-            self._port = int(self._listener.getsockname()[1])
             self._listening = asyncio.create_task(self._accept(self._listener))
 
     async def _alternate(self, up_s: float, down_s: float) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bad_link import BadLink, Traffic
-from tests.broker import Mosquitto
+from tests.broker import Mosquitto, free_port
 from tests.packets import Packets
 from tests.peer import Peer
 from tests.waiting import PATIENCE_S, until
@@ -258,7 +258,7 @@ def test_a_frozen_link_says_nothing_and_loses_nothing(echo: Echo) -> None:
 
 
 def test_it_leads_to_the_first_broker_that_takes_the_connection_and_to_others_when_told(echo: Echo) -> None:
-    with Echo(b"one") as one, Echo(b"two") as two, BadLink(_nobody(), one.port) as link:
+    with Echo(b"one") as one, Echo(b"two") as two, BadLink(free_port(), one.port) as link:
         with connect(link) as client:
             assert client.recv(10) == b"one"
             link.use(two.port)
@@ -266,11 +266,6 @@ def test_it_leads_to_the_first_broker_that_takes_the_connection_and_to_others_wh
                 client.recv(1)
         with connect(link) as client:
             assert client.recv(10) == b"two"
-
-
-def _nobody() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_a_link_is_not_faster_than_asked_for(echo: Echo) -> None:

@@ -38,7 +38,7 @@ from edged.select.simulate import Ran
 from edged.service.predictions import graphs_in
 from tests.conftest import REPO
 from tests.daemon import HAR, pipeline
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 BOARDS = REPO / "tests" / "data" / "boards"
 BROKEN = REPO / "tests" / "data" / "broken" / "audio_preprocessor_int8.tflite"
@@ -177,7 +177,7 @@ def test_a_calibration_that_is_ended_leaves_nothing_behind(one_missing: Path, tm
     try:
         until(lambda: any(temporary.glob("edged-calibrate-*/*")), "it measures runtimes")
         child.send_signal(number)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=PATIENCE_S)
     finally:
         child.kill()
         child.wait()

@@ -30,7 +30,7 @@ from edged.service.request import MAX_FILES, Request
 from edged.service.snapshot import Condition, Snapshot
 from tests.conftest import REPO
 from tests.descriptors import descriptors
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 SNAPSHOT = Snapshot(device="press-7", health=[Condition("hot", "warning", text="81 °C\n")])
 BIG = {"filler": "x" * 4_000_000}
@@ -121,7 +121,7 @@ def server(path: Path, clock: VirtualClock) -> Iterator[ControlServer]:
 
 def connect(path: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.settimeout(10)
+    client.settimeout(PATIENCE_S)
     client.connect(str(path))
     return client
 

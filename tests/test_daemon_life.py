@@ -13,7 +13,7 @@ from tests.broker import Mosquitto, free_port
 from tests.daemon import HAR, Daemon, codes, edged, on_topic, pipeline
 from tests.peer import Peer
 from tests.recordings import window_message
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:  # pytest imports it as a plugin, first
     from tests.fixtures import MakeBroker, MakeDaemon
@@ -195,7 +195,7 @@ def test_the_metrics_endpoint_says_what_status_says(broker: Mosquitto, make_daem
         peer.publish_all(f"{daemon.fleet}/in", [window_message("walking_01"), "nonsense"])
         peer.wait(daemon.out("har"))
     daemon.until(lambda status: status["pipelines"][0]["rejected"], "the nonsense is counted")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
         families = {family.name: family for family in parser.text_string_to_metric_families(answer.read().decode())}
     samples = {sample.name: sample for family in families.values() for sample in family.samples}
     assert samples["edged_readings_total"].value == 260

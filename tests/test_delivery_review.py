@@ -24,7 +24,7 @@ from tests.lanes import Lane
 from tests.releases import twice
 from tests.test_outbox import Paper, Way
 from tests.test_spool_writer import FULL_DISK, Failing, Owner, row
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 BAD_BLOCK = SpoolError("spool-io-error", "the disk failed", "change it")
 
@@ -52,7 +52,7 @@ class Gated(Failing):
         self.tries += bool(new or gone)
         if self.gate is not None and new:
             self.began.set()
-            assert self.gate.wait(60)
+            assert self.gate.wait(PATIENCE_S)
         return super().write(new, gone)
 
     def read(self, queue: str, after: int, limit: int) -> list[Row]:
@@ -201,7 +201,7 @@ def test_a_start_does_not_wait_for_a_file_that_does_not_open(tmp_path: Path, mon
 
     class Hanging(Store):
         def open(self):  # type: ignore[no-untyped-def]
-            assert opens.wait(60)
+            assert opens.wait(PATIENCE_S)
             return super().open()
 
     store, owner = Hanging(tmp_path / "spool.db", 1 << 20, "drop-oldest", SystemClock()), Owner()
@@ -210,7 +210,7 @@ def test_a_start_does_not_wait_for_a_file_that_does_not_open(tmp_path: Path, mon
     starting = threading.Thread(target=writer.start, daemon=True)
     starting.start()
     try:
-        starting.join(30)
+        starting.join(PATIENCE_S)
         assert not starting.is_alive()
         put = writer.put(row(), False)
         opens.set()

@@ -20,6 +20,7 @@ from edged.engines.choose import RUNTIMES, available, open_engine
 from edged.engines.tflite import TfliteEngine
 from edged.errors import BoardError, BugError, PublisherError
 from tests.conftest import REPO
+from tests.waiting import PATIENCE_S
 
 TOO_NEW = importlib.util.find_spec("tflite_runtime") is not None and int(np.__version__.partition(".")[0]) >= 2
 
@@ -78,7 +79,7 @@ def opened_by(runtime: str, path: Path, cpu_ns: Ticks) -> TfliteEngine:
 
 def child(code: str, *flags: str, **options: Any) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(REPO)}
-    return subprocess.run([sys.executable, *flags, "-c", code], env=env, text=True, timeout=60, **options)
+    return subprocess.run([sys.executable, *flags, "-c", code], env=env, text=True, timeout=PATIENCE_S, **options)
 
 
 @each_runtime

@@ -42,6 +42,7 @@ from tests.sites import MIB, QUICK, Site, large, until_fetched, until_update
 from tests.stores import tiny
 from tests.test_instructions import DEVICE, GROUP, START, Scene
 from tests.test_trust_attacks import Board, refused
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.fixtures import MakeDaemon
@@ -545,7 +546,7 @@ def test_a_repository_that_failed_is_asked_anew_at_the_next_look_and_not_without
         before = flaky.asked
         scene.look(seconds)
         if flaky.asked > before:
-            answered.wait(5)
+            assert answered.wait(PATIENCE_S)
 
     scene.instructions = scene.begin([Aside(flaky, scene.clock, answered.set)])
     for _ in range(240):
@@ -568,7 +569,7 @@ def test_a_repository_that_fails_beside_one_that_serves_is_not_asked_without_a_p
         answered.clear()
         scene.look(0.25)
         if flaky.asked > before:
-            answered.wait(5)
+            assert answered.wait(PATIENCE_S)
     assert scene.wanted() == {"twice": (1, DEVICE)}
     assert flaky.asked <= 6, "each of three documents once a minute"
 

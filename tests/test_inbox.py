@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edged.config.schema import Queue
 from edged.records import Batch
 from edged.stream.inbox import HELD_BYTES, Inbox
+from tests.waiting import PATIENCE_S
 
 
 def batch(names: str, done=None) -> Batch:
@@ -54,7 +55,7 @@ def test_block_makes_the_source_wait_until_there_is_room():
     second.start()
     assert box.waiting == 2
     assert box.take().topics == [b"a", b"b"]
-    second.join(5)
+    second.join(PATIENCE_S)
     assert everything(box) == "c"
     assert box.dropped == 0
 
@@ -66,7 +67,7 @@ def test_closing_lets_a_waiting_source_go():
     second = threading.Thread(target=lambda: answers.append(box.put(batch("b"))))
     second.start()
     box.close()
-    second.join(5)
+    second.join(PATIENCE_S)
     assert answers == [False]
     assert box.put(batch("c")) is False
 

@@ -26,6 +26,7 @@ from edged.service.snapshot import (
     Snapshot,
     SpoolStatus,
 )
+from tests.waiting import PATIENCE_S
 
 FULL = Snapshot(
     device="press-7",
@@ -191,7 +192,7 @@ def server() -> Iterator[MetricsServer]:
 
 
 def get(server: MetricsServer, path: str, method: str = "GET") -> tuple[HTTPResponse, bytes]:
-    connection = HTTPConnection(*server.address, timeout=10)
+    connection = HTTPConnection(*server.address, timeout=PATIENCE_S)
     connection.request(method, path)
     response = connection.getresponse()
     body = response.read()
@@ -228,7 +229,7 @@ def test_silent_connections_do_not_keep_others_out_for_long(server: MetricsServe
     monkeypatch.setattr(metrics_server, "MAX_SECONDS", 0.0)
     silent = [socket.create_connection(server.address) for _ in range(metrics_server.MAX_CONNECTIONS)]
     for connection in silent:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         assert connection.recv(1) == b""
         connection.close()
     monkeypatch.undo()
@@ -237,14 +238,14 @@ def test_silent_connections_do_not_keep_others_out_for_long(server: MetricsServe
 
 def test_more_connections_than_the_bound_are_closed_at_once(server: MetricsServer) -> None:
     silent = [socket.create_connection(server.address) for _ in range(metrics_server.MAX_CONNECTIONS)]
-    with socket.create_connection(server.address, timeout=5) as one_more:
+    with socket.create_connection(server.address, timeout=PATIENCE_S) as one_more:
         assert one_more.recv(1) == b""
     for connection in silent:
         connection.close()
 
 
 def test_garbage_gets_an_error_and_does_not_stop_the_server(server: MetricsServer) -> None:
-    with socket.create_connection(server.address, timeout=5) as connection:
+    with socket.create_connection(server.address, timeout=PATIENCE_S) as connection:
         connection.sendall(b"\x16\x03\x01\x00\xff\x00\r\n\r\n")
         assert b"400" in connection.recv(4096)
     assert get(server, "/metrics")[0].status == 200
