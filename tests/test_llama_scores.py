@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,11 @@ import pytest
 from edged.engines.llama.engine import LlamaEngine
 from edged.engines.text import Prompt, TextUse
 from edged.errors import BugError, PublisherError
-from tests.llamas import CLASSIFY, LABELS, Reference, opened
+from tests.llamas import APART, CLASSIFY, LABELS, Reference, opened
 from tests.smollm import smollm_path
 
 TEXTS = ["hyd hose blown", "bucket tooth missing", "RH ENGINE OIL LEAK", "replace air cleaners"]
 BEFORE = "Sort.\n\nOrder:", (" eng oil leak",), "\nSystem:", (" Engine",), "\n\nOrder:"
-# Sums in another order move a mean log-probability by less.
-NEAR = 0.005
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +52,14 @@ def test_label_scores_are_those_of_a_slow_reference(engine: LlamaEngine, referen
     prior = np.log((without / without.sum(axis=1, keepdims=True)).mean(axis=0))
     expected = np.array([slowly(reference, text) for text in TEXTS[:1]]) - prior
 
-    np.testing.assert_allclose(engine.scores(TEXTS[:1]), expected, atol=NEAR)
+    np.testing.assert_allclose(engine.scores(TEXTS[:1]), expected, atol=0.05)  # the same sums
 
 
 def test_a_text_that_stands_alone_and_one_among_others_get_the_same_scores(engine: LlamaEngine) -> None:
     texts = TEXTS * 3
     alone = np.concatenate([engine.scores([text]) for text in TEXTS])
 
-    np.testing.assert_allclose(engine.scores(texts), np.tile(alone, (3, 1)), atol=NEAR)
+    np.testing.assert_allclose(engine.scores(texts), np.tile(alone, (3, 1)), atol=APART)
     assert engine.scores([]).shape == (0, len(LABELS))
 
 
@@ -82,7 +81,7 @@ def test_what_is_written_like_a_control_token_is_text(engine: LlamaEngine, refer
     np.testing.assert_allclose(
         engine.scores([hostile])[0] - engine.scores(["x"])[0],
         np.subtract(slowly(reference, hostile), slowly(reference, "x")),
-        atol=2 * NEAR,
+        atol=APART,
     )
     assert len(reference.model.tokens(hostile, False)) > len(reference.model.tokens(hostile, True))
 
@@ -129,7 +128,7 @@ def test_in_a_chat_the_label_is_the_assistants_turn(reference: Reference) -> Non
         ]
         return [reference.label_score(turns, label) for label in ([("Engine",), "<|im_end|>"], [("Engine room",)], [("Bucket",)])]
 
-    np.testing.assert_allclose(relative, np.subtract(slow("bucket"), slow("pump")), atol=2 * NEAR)
+    np.testing.assert_allclose(relative, np.subtract(slow("bucket"), slow("pump")), atol=APART)
 
 
 def test_labels_that_no_decode_has_room_for_at_once_are_scored_in_parts() -> None:
@@ -144,7 +143,17 @@ def test_labels_that_no_decode_has_room_for_at_once_are_scored_in_parts() -> Non
         engine.close()
         few.close()
 
-    np.testing.assert_allclose(*both, atol=2 * NEAR)
+    np.testing.assert_allclose(*both, atol=APART)
+
+
+def test_another_runtime_gives_the_same_scores_but_for_its_roundings(engine: LlamaEngine) -> None:
+    if importlib.util.find_spec("llama_cpp") is None:
+        pytest.skip("needs the package llama-cpp-python, which compiles for some minutes: pip install llama-cpp-python==0.3.36")
+    other = opened(CLASSIFY, runtime="llama-cpp-python")
+    try:
+        np.testing.assert_allclose(other.scores(TEXTS), engine.scores(TEXTS), atol=APART)
+    finally:
+        other.close()
 
 
 def test_embeddings_have_length_1_and_are_the_same_alone_and_among_others(embedder: LlamaEngine) -> None:
