@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +168,19 @@ def test_answers_that_wait_are_bounded(asking: Asking, monkeypatch: pytest.Monke
     asking.lane.pipeline.take()
     assert asking.escalation.dropped == {"answer-queue-full": 3, "answer-malformed": 2}
     assert (done, asking.woken) == ([True], 1)
+
+
+def test_the_bytes_of_answers_that_wait_are_bounded(asking: Asking) -> None:
+    asking.lane.put_texts(UNKNOWN)
+    answer = {"id": asking.questions[0]["id"], "label": "pump"}
+    long = json.dumps({**answer, "more": "x" * 20_000}).encode()
+    tracemalloc.start()
+    for _ in range(100):
+        asking.escalation.put(Batch([b"a"], [bytes(bytearray(long))], 0, 0))
+    assert tracemalloc.get_traced_memory()[0] < 100_000
+    tracemalloc.stop()
+    asking.answer(answer)
+    assert (asking.escalation.dropped, asking.last.output["answers"]) == ({"answer-malformed": 100}, answer["id"])
 
 
 @given(data=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))

@@ -30,6 +30,7 @@ from edged.stream.cascade import ACCEPT
 
 MAX_OPEN = 1024
 MAX_WAITING = 1024  # answers on their way to the worker
+MAX_BYTES = 16 << 10  # of one, however it is written: while the worker is busy, all that wait are in memory
 ANSWER = "answer"  # the last step of an answered result's path
 
 # Why an answer was not taken, or a question let go. Stable: shown in status and metrics.
@@ -131,7 +132,7 @@ class Escalation:
             if len(self._came) >= MAX_WAITING:
                 self._overflow += 1
             else:
-                self._came.append(payload)
+                self._came.append(payload if payload and len(payload) <= MAX_BYTES else None)
         if batch.done:
             batch.done()
         self._wake()
