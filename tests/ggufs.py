@@ -160,7 +160,47 @@ def working(seed: int = 1, weights: bytes | None = None, **changes: tuple[int, b
         "blk.0.ffn_down": (64, 32),
         "output_norm": (32,),
     }
-    header = Header(list({**dict(pairs), **changes}.items()), [(f"{name}.weight", shape, "F32", None) for name, shape in shapes.items()])
+    return _filled(list({**dict(pairs), **changes}.items()), {f"{name}.weight": shape for name, shape in shapes.items()}, seed, weights)
+
+
+def encoder() -> bytes:
+    """Make a model of the BERT family that loads and runs: 1 layer, 2 heads, 32 wide, of random F32 weights; it knows the words a, b, c."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u2581a", "\u2581b", "\u2581c"]
+    pairs = [
+        ("general.architecture", string("bert")),
+        ("general.alignment", u32(32)),
+        ("bert.block_count", u32(1)),
+        ("bert.context_length", u32(512)),
+        ("bert.embedding_length", u32(32)),
+        ("bert.feed_forward_length", u32(64)),
+        ("bert.attention.head_count", u32(2)),
+        ("bert.attention.layer_norm_epsilon", number("f32", 1e-5)),
+        ("bert.attention.causal", flag(False)),
+        ("tokenizer.ggml.model", string("bert")),
+        ("tokenizer.ggml.token_type_count", u32(2)),
+        ("tokenizer.ggml.tokens", strings(words)),
+        ("tokenizer.ggml.token_type", numbers("i32", [*[3] * 5, 1, 1, 1])),
+        ("tokenizer.ggml.scores", numbers("f32", [0.0] * len(words))),
+        ("tokenizer.ggml.unknown_token_id", u32(1)),
+        ("tokenizer.ggml.cls_token_id", u32(2)),
+        ("tokenizer.ggml.seperator_token_id", u32(3)),
+    ]
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (32, len(words)),
+        "position_embd.weight": (32, 512),
+        "token_types.weight": (32, 2),
+    }
+    for name, inner, outer in (("attn_q", 32, 32), ("attn_k", 32, 32), ("attn_v", 32, 32), ("attn_output", 32, 32), ("ffn_up", 32, 64)):
+        shapes |= {f"blk.0.{name}.weight": (inner, outer), f"blk.0.{name}.bias": (outer,)}
+    shapes |= {"blk.0.ffn_down.weight": (64, 32), "blk.0.ffn_down.bias": (32,)}
+    for name in ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm"):
+        shapes |= {f"{name}.weight": (32,), f"{name}.bias": (32,)}
+    return _filled(pairs, shapes, 1, None)
+
+
+def _filled(pairs: list[tuple[str, tuple[int, bytes]]], shapes: dict[str, tuple[int, ...]], seed: int, weights: bytes | None) -> bytes:
+    """Write a model with random F32 weights, or with `weights` for each."""
+    header = Header(pairs, [(name, shape, "F32", None) for name, shape in shapes.items()])
     size = sum(-(-prod(shape) * 4 // 32) * 32 for shape in shapes.values())
     random = Random(seed)
     data = weights * (size // 4) if weights else struct.pack(f"<{size // 4}f", *(random.gauss(0, 0.3) for _ in range(size // 4)))

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from edged.engines.choose import llama_build
 from edged.engines.llama import child, wire
 from edged.engines.llama.client import Client, Limits
+from edged.engines.llama.engine import LlamaEngine
 from edged.engines.llama.token import BandwidthToken
-from edged.engines.text import Prompt
-from edged.errors import BoardError
+from edged.engines.text import Prompt, TextTask, TextUse
+from edged.errors import BoardError, PublisherError
 from tests.conftest import REPO
+from tests.ggufs import encoder
+from tests.smollm import needs_llama
 
 ORDER = wire.Load(
     runtime="xllamacpp", path="/none", job="score", prompt=Prompt(), labels=("a",), grammar="", max_tokens=1, stop=(), temperature=0.0,
@@ -95,3 +100,12 @@ def test_the_token_is_not_lost_where_its_holder_cannot_be_asked() -> None:
         token.acquire("normal", lambda: None)
     token.release()
     assert token.acquire("background", lambda: None, timeout_s=0)
+
+
+@pytest.mark.parametrize("task", ["embed", "classify", "generate"])
+def test_an_encoder_is_refused_before_it_makes_wrong_vectors_of_parts_of_texts(task: TextTask, tmp_path: Path) -> None:
+    needs_llama()
+    (path := tmp_path / "bert.gguf").write_bytes(encoder())
+    with pytest.raises(PublisherError) as caught:
+        LlamaEngine(path, TextUse(task, labels=("a", "b"), max_chars=100), llama_build("xllamacpp"), threads=1).close()
+    assert caught.value.code == "model-unsupported"

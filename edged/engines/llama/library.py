@@ -100,7 +100,6 @@ _CONTEXT_DEFAULTS: dict[str, object] = {
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_backend_init": (None, ()),
     "llama_log_set": (None, (LOG, _p)),
-    "llama_model_free": (None, (_p,)),
     "llama_model_get_vocab": (_p, (_p,)),
     "llama_model_n_embd": (_i32, (_p,)),
     "llama_model_n_ctx_train": (_i32, (_p,)),
@@ -111,7 +110,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_chat_apply_template": (_i32, (_char_p, c.POINTER(ChatMessage), _size, _bool, _p, _i32)),
     "llama_vocab_n_tokens": (_i32, (_p,)),
     "llama_vocab_bos": (_i32, (_p,)),
-    "llama_vocab_nl": (_i32, (_p,)),
     "llama_vocab_get_add_bos": (_bool, (_p,)),
     "llama_vocab_is_eog": (_bool, (_p, _i32)),
     "llama_tokenize": (_i32, (_p, _char_p, _i32, _p, _i32, _bool, _bool)),

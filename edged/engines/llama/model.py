@@ -137,7 +137,8 @@ class Context:
     ) -> None:
         """Take room for `tokens` in all, of which `batch` go in with one decode, computed `block` at a time.
 
-        Raises BoardError(`runner-out-of-memory`) where there is not enough memory, as far as the library sees it.
+        Raises BoardError(`runner-out-of-memory`) where there is not enough memory, as far as the library sees it, and
+        PublisherError(`model-unsupported`) for an encoder: it wants a text whole, and made of its parts its vectors would be wrong.
         """
         self.model, self._calls = model, model.calls
         params: Any = self._calls.llama_context_default_params()
@@ -151,9 +152,12 @@ class Context:
         if not self.handle:
             text = f"there is no memory for a context of {tokens} tokens: {model.said()}"
             raise BoardError("runner-out-of-memory", text, "choose a smaller variant, or a smaller `context`")
+        self.memory = self._calls.llama_get_memory(self.handle)
+        if not self.memory or self._calls.llama_model_has_encoder(model.handle):
+            text = "it is an encoder, such as BERT, and texts are read by models that write, token after token"
+            raise PublisherError("model-unsupported", text, "take a model of another family, such as llama, qwen or gemma")
         self.tokens: int = self._calls.llama_n_ctx(self.handle)
         self.batch, self.block = batch, block
-        self.memory = self._calls.llama_get_memory(self.handle)
         self.evaluated = 0  # tokens so far
         self._rows = 0
         self._width = model.width if embeddings else model.words
