@@ -307,10 +307,9 @@ for tenth in range(1, 10):
 
 
 def test_an_engine_of_a_later_version_is_named_as_missing(tmp_path: Path) -> None:
-    for engine in ("llama", "linear", "nothing"):
-        with pytest.raises(BoardError, match=engine) as error:
-            open_engine(tmp_path / "model", engine)
-        assert error.value.code == "engine-missing"
+    with pytest.raises(BoardError, match="nothing") as error:
+        open_engine(tmp_path / "model", "nothing")
+    assert error.value.code == "engine-missing"
 
 
 def test_naming_the_runtimes_imports_none_of_them() -> None:

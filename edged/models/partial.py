@@ -13,7 +13,7 @@ import msgspec
 from edged.models.manifest import MANIFEST, Manifest, is_here
 
 FILES = "files.json"
-MAX_FILES_BYTES = 64 << 10  # 129 names at most
+MAX_FILES_BYTES = 64 << 10  # 193 names at most
 
 
 def encode_files(names: Collection[str]) -> bytes:

@@ -8,7 +8,7 @@ Whoever may open the socket (mode 0660: the daemon's user and group) may be clum
 does not hold the daemon: a request has at most 64 KiB, a client has at most one answer
 under way (its next request waits in the kernel), and is dropped after ten seconds without
 a whole request or without reading its answer. With sixteen clients the one that did nothing
-for longest makes room for the next. All clients together have at most 160 files open here.
+for longest makes room for the next. All clients together have at most 224 files open here.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import msgspec
 from edged.errors import PeerError
 
 MAX_REQUEST = 64 * 1024
-MAX_FILES = 160  # of all clients at once; a release has 130 at most
+MAX_FILES = 224  # of all clients at once; a release has 194 at most
 
 
 class _Line(msgspec.Struct):
