@@ -85,6 +85,16 @@ def test_thresholds_and_temperatures_are_written_and_the_rest_of_the_file_stays(
     assert fitted["coverage"] > 0.85
 
 
+def test_a_variant_that_is_no_stage_yet_is_not_forgotten_silently(orders: Path, rows: Path) -> None:
+    release = load_release(orders)
+    labelled = read_labelled(rows, release.manifest)
+    first = fit_stages(release, labelled, ["words"], 0.9, 0.95, lambda *_: None)
+    write_stages(orders, first)
+    again = fit_stages(load_release(orders), labelled, [], 0.9, 0.95, lambda *_: None)
+    assert again.notes[-1] == "large is no stage of [cascade], so the board never asks it: name all stages with --stages"
+    assert not any("--stages" in note for note in first.notes)
+
+
 def test_the_table_and_the_picture_fit_100_columns(run: Any, orders: Path, rows: Path) -> None:
     _, out, _ = run("fit", "cascade", orders, "--data", rows, "--target", "0.95", "--stages", "words,large")
     *lines, last = out.splitlines()

@@ -85,7 +85,7 @@ def fit_stages(
     ms = sum(asked * stage.p50_ms for asked, stage in zip(chosen.asked, stages)) / max(1, found.chosen.rows)
     return CascadeFit(
         target, confidence, found.reached, found.needed, data.file, int(first.sum()), int((~first).sum()), stages, chosen,
-        curve_of(found.proposed, delta), ms, data.left_out, data.notes,
+        curve_of(found.proposed, delta), ms, data.left_out, [*data.notes, *([] if names else _forgotten(release, variants))],
     )  # fmt: skip
 
 
@@ -127,6 +127,14 @@ def _stages(release: Release, names: Sequence[str]) -> list[Variant]:
     if len(set(names)) < len(names):
         raise OperatorError("stage-twice", f"a stage is named twice: {', '.join(names)}", "name each once")
     return [release.variant(name) for name in names] if names else list(manifest.variants)
+
+
+def _forgotten(release: Release, stages: Sequence[Variant]) -> list[str]:
+    """Say which variants came after the release's cascade was made."""
+    asked = {each.name for each in stages}
+    others = [each.name for each in release.manifest.variants if each.name not in asked]
+    text = f"{', '.join(others)} {'is no stage' if len(others) == 1 else 'are no stages'} of [cascade], so the board never asks"
+    return [f"{text} {'it' if len(others) == 1 else 'them'}: name all stages with --stages"] if others else []
 
 
 def _temperature(kind: str, ran: Ran, truth: NDArray[np.intp], first: NDArray[np.bool_]) -> float:
