@@ -66,7 +66,7 @@ class _Vectors:
             tokens=self._room,
             block=order.block,
             batch=order.block,
-            sequences=pooling.MOST_TEXTS,
+            sequences=pooling.MOST_TEXTS + 1,
             threads=order.threads,
             embeddings=True,
         )

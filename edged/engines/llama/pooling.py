@@ -1,4 +1,7 @@
-"""Embed texts: the mean of what the model's last layer gives for a text's tokens, with one decode for several texts."""
+"""Embed texts: the mean of what the model's last layer gives for a text's tokens, with one decode for several texts.
+
+A token's row says nothing of those behind it, so texts that begin alike share what they begin with, see `tree`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 
 from edged.engines.llama.breath import Breath
 from edged.engines.llama.model import Context
+from edged.engines.llama.tree import PREFIX, Tree
 
 MOST_TEXTS = 16  # in one decode
 
@@ -22,31 +26,26 @@ class Pooler:
     def vectors(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """Give vectors [texts, width], each of length 1; each text has a token, and fits."""
         found = np.empty((len(texts), self._context.model.width))
-        at = 0
-        while at < len(texts):
-            group = self._group(texts[at:])
-            found[at : at + len(group)] = self._decoded(group)
-            at += len(group)
+        order = sorted(range(len(texts)), key=lambda i: tuple(texts[i]))  # neighbours begin alike
+        while order:
+            tokens = np.cumsum([len(texts[i]) for i in order[:MOST_TEXTS]])
+            count = max(int(np.searchsorted(tokens, self._context.tokens, side="right")), 1)
+            found[order[:count]] = self._decoded([texts[i] for i in order[:count]])
+            order = order[count:]
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-
-    def _group(self, texts: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
-        tokens = np.cumsum([len(text) for text in texts[:MOST_TEXTS]])
-        return texts[: max(int(np.searchsorted(tokens, self._context.tokens, side="right")), 1)]
 
     def _decoded(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """Decode a block at a time: for each token of a decode the runtime keeps the scores of its whole vocabulary, which nobody wants."""
-        tokens = [token for text in texts for token in text]
-        places = [place for text in texts for place in range(len(text))]
-        owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
-        sums = np.zeros((len(texts), self._context.model.width))
+        tree = Tree(0)
+        paths = [tree.add(tree.root, text) for text in texts]
+        rows = np.empty((len(tree.nodes), self._context.model.width), np.float32)
         try:
-            for at in range(0, len(tokens), self._context.block):
-                part = slice(at, at + self._context.block)
-                owner = owners[part]
-                self._context.decode(tokens[part], places[part], [(i,) for i in owner.tolist()], [1] * len(owner))
-                np.add.at(sums, owner, self._context.rows())
-            return sums / np.bincount(owners)[:, None]
+            tree.begin(self._context)
+            for at in range(0, len(rows), self._context.batch):
+                some = rows[at : at + self._context.batch]
+                tree.decode(self._context, slice(at, at + len(some)), [1] * len(some))
+                some[:] = self._context.rows()
+            return np.stack([rows[[node.number for node in path]].mean(axis=0, dtype=np.float64) for path in paths])
         finally:
-            for sequence in range(len(texts)):
-                self._context.drop(sequence)
+            self._context.keep(PREFIX)  # which has nothing here
             self._breath.between()

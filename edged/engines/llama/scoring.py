@@ -3,88 +3,25 @@
 The score of a label is the mean log-probability of its tokens, as long labels would else never be likely; less what the model thinks
 of the label whatever the text is, which texts without content show (Zhao et al. 2021, "Calibrate Before Use", there for the first token).
 
-What texts, and labels behind them, begin with in common is computed once: all paths of a group are branches of one tree. Each leaf
-is a sequence of llama.cpp, and a token belongs to the sequences of all leaves behind it.
+What texts, and labels behind them, begin with in common is computed once, see `tree`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edged.engines.llama.breath import Breath
 from edged.engines.llama.model import MOST_SEQUENCES, Context
+from edged.engines.llama.tree import PREFIX, Tree
 
 MOST_TEXTS = 8  # in one decode; more do not make a text quicker, and hold the processor longer
-_PREFIX = 0  # the sequence that all others begin with
 _MOST_LOGITS = 32 << 20  # bytes of scores of the vocabulary in one decode
 _ROWS = 16  # of them, whose probabilities are summed up at once
 
 Tokens = Sequence[int]
-
-
-@dataclass(eq=False)
-class _Node:
-    """A token at its place; `row`: which row of scores the decode gives for it, if any."""
-
-    token: int
-    place: int
-    parent: _Node | None
-    after: dict[int, _Node] = field(default_factory=dict)
-    sequences: list[int] = field(default_factory=list)
-    row: int = -1
-
-
-class _Tree:
-    """The tokens of some texts with their labels, from `start` on; and which of them says how likely which label's token is."""
-
-    def __init__(self, start: int) -> None:
-        self.nodes: list[_Node] = []  # each behind its parent
-        self.asked: list[tuple[_Node, int]] = []  # for each token of each label of each text: the node before it, the token
-        self._root = _Node(-1, start - 1, None)
-
-    def add(self, text: Tokens, labels: Sequence[Tokens]) -> None:
-        """Add a text, which has tokens, with its labels."""
-        end = self._root
-        for token in text:
-            end = self._after(end, token)
-        for label in labels:
-            node = end
-            for token in label[:-1]:
-                self.asked.append((node, token))
-                node = self._after(node, token)
-            self.asked.append((node, label[-1]))
-
-    def leaves(self) -> int:
-        """Number the sequences from 1, one for each leaf; give how many there are."""
-        count = 0
-        for node in self.nodes:
-            if not node.after:
-                count += 1
-                above: _Node | None = node
-                while above is not None:
-                    above.sequences.append(count)
-                    above = above.parent
-        return count
-
-    def wanted(self) -> list[int]:
-        """Number the rows of nodes that are asked; give 1 for each such node, 0 for others."""
-        asked = {id(node) for node, _ in self.asked}
-        rows = iter(range(len(asked)))
-        for node in self.nodes:
-            if id(node) in asked:
-                node.row = next(rows)
-        return [int(node.row >= 0) for node in self.nodes]
-
-    def _after(self, node: _Node, token: int) -> _Node:
-        found = node.after.get(token)
-        if found is None:
-            found = node.after[token] = _Node(token, node.place + 1, node)
-            self.nodes.append(found)
-        return found
 
 
 class Labels:
@@ -136,24 +73,27 @@ class Scorer:
             yield group
 
     def _decoded(self, texts: Sequence[Tokens], labels: Sequence[Tokens]) -> NDArray[np.float64]:
-        tree = _Tree(self._start)
+        tree = Tree(self._start)
+        asked: list[tuple[int, int]] = []  # for each token of each label of each text: the node before it, the token
         for text in texts:
-            tree.add(text, labels)
-        wanted = tree.wanted()
-        for sequence in range(1, tree.leaves() + 1):
-            self._context.copy(_PREFIX, sequence)
-        nodes = tree.nodes
+            end = tree.add(tree.root, text)[-1]
+            for label in labels:
+                asked += zip([node.number for node in [end, *tree.add(end, label[:-1])]], label)
+        node, token = np.array(asked).T
+        wanted = np.zeros(len(tree.nodes), np.int8)
+        wanted[node] = 1
         try:
-            self._context.decode([node.token for node in nodes], [node.place for node in nodes], [node.sequences for node in nodes], wanted)
-            likely = self._log_probabilities(tree)
+            tree.begin(self._context)
+            tree.decode(self._context, slice(None), wanted.tolist())
+            likely = self._log_probabilities(np.cumsum(wanted)[node] - 1, token)
         finally:
-            self._context.keep(_PREFIX)
+            self._context.keep(PREFIX)
             self._breath.between()
         lengths = np.array([len(label) for label in labels])
         sums = np.add.reduceat(likely, np.concatenate([[0], np.cumsum(np.tile(lengths, len(texts)))[:-1]]))
         return sums.reshape(len(texts), len(labels)) / lengths
 
-    def _log_probabilities(self, tree: _Tree) -> NDArray[np.float64]:
+    def _log_probabilities(self, row: NDArray[np.intp], token: NDArray[np.intp]) -> NDArray[np.float64]:
         rows = self._context.rows()
         total = np.empty(len(rows))
         for at in range(0, len(rows), _ROWS):
@@ -162,7 +102,6 @@ class Scorer:
             most = some.max(axis=1)
             np.subtract(some, most[:, None], out=room)
             total[at : at + _ROWS] = most + np.log(np.exp(room, out=room).sum(axis=1, dtype=np.float64))
-        row, token = np.array([(node.row, token) for node, token in tree.asked]).T
         return rows[row, token] - total[row]
 
 
