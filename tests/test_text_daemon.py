@@ -227,6 +227,17 @@ def test_texts_that_no_broker_keeps_are_counted_at_a_stop(tmp_path: Path) -> Non
     assert (len(lane.kept.results), lane.counters.dropped) == (2, {"stopped": 3})
 
 
+def test_texts_that_wait_at_a_stop_are_counted_too_but_for_those_that_a_broker_keeps(working: Working) -> None:
+    pipeline = working.lane.pipeline
+    working.put(b"a")
+    for done in (None, None, lambda: working.done.append(True)):
+        pipeline.inbox.put(Batch([b"in/a"] * 2, [b"b", b"c"], 0, 0, done))
+    pipeline.stopping = True
+    assert working.worker.stop(PATIENCE_S)
+    assert (pipeline.counters.dropped, working.done, pipeline.inbox.waiting) == ({"stopped": 4}, [], 0)
+    pipeline.close()
+
+
 def test_a_model_is_changed_in_the_middle_of_a_batch_of_texts(tmp_path: Path) -> None:
     release = text_release(tmp_path / "r", task="generate", engine="llama")
     changes = []

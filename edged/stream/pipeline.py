@@ -136,7 +136,9 @@ class Pipeline:
         """Give the next batch that waits, or None. A change of the model that waits is made first, and answers go out."""
         self._see_to_others()
         self.busy_since = 0
-        if self.stopping or not self.inbox.waiting:
+        if self.stopping:
+            self._let_go()
+        if not self.inbox.waiting:
             return None
         self.busy_since = self.clock.mono()  # before it leaves the queue: at no time it is in neither
         batch = self.inbox.take()
@@ -192,6 +194,12 @@ class Pipeline:
         """Take windows that are due without a message, at a change of the model."""
         now = self.clock.mono()
         self._infer(cuts, now, now, None, None)
+
+    def _let_go(self) -> None:
+        """Count what waits and that no broker keeps for the next start."""
+        while (batch := self.inbox.take()) is not None:
+            if not batch.done:
+                self.counters.drop(STOPPED, len(batch.payloads))
 
     def _see_to_others(self) -> None:
         """Make the change of the model that waits, and put out what somebody answered."""
