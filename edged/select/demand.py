@@ -25,6 +25,7 @@ from edged.select.texts import need_of_text, speedup_of, threads_of
 __all__ = ["Wanted", "costs_of_release", "demands", "limits_of", "runtime_mib", "sha256_of"]
 
 _RATE = 1.0  # windows a second of one stream, where the release says no rate
+_TEXT_RATE = 0.1  # texts a second: what people and machines write comes now and then; what really comes counts soon
 _PACKAGES = {"tflite": RUNTIMES, "llama": TEXT_RUNTIMES}  # by engine; `linear` has no package of its own
 
 
@@ -110,6 +111,8 @@ def _demand(wanted: Wanted, board: Board, runtimes: _Runtimes, slower: float) ->
 def _nominal(release: Release) -> float:
     """Give how many windows of one stream the release means a second to have."""
     given = release.manifest.input
+    if given.kind == "text":
+        return _TEXT_RATE
     return given.rate_hz / (given.hop or given.samples) or _RATE
 
 
