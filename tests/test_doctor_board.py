@@ -14,10 +14,11 @@ import pytest
 
 from edged.board.tree import Tree
 from edged.clock import NS, VirtualClock
-from edged.doctor import clock, memory, python, runtimes, serial, storage, thermal
+from edged.doctor import clock, memory, python, runtimes, serial, storage, texts, thermal
 from edged.doctor.account import Account
 from edged.doctor.disks import mount_of
 from edged.doctor.finding import ERROR, HINT, OK, WARNING, Finding
+from tests.smollm import needs_llama
 
 NOVEMBER_2026 = 1_795_351_772 * NS
 
@@ -422,6 +423,51 @@ def test_the_installed_runtimes_run_the_demos_model_in_a_child(tmp_path: Path) -
     (best, *_) = [each for each in runtimes.check_runtimes(Tree(tmp_path)) if each.severity == OK]
     assert best.details["ms"]
     json.dumps(best.details)
+
+
+LLAMA = runtimes.Trial("xllamacpp", "xllamacpp 2026.10.11549 (cpu)", ms=40.0)
+BUILT = runtimes.Trial("llama-cpp-python", "llama-cpp-python 0.3.36 (cpu)", ms=40.0)
+PI_5_ISA = ("asimd", "asimddp", "atomics")
+
+
+def text_findings(*trials: runtimes.Trial, isa: tuple[str, ...] = ("asimd",)) -> dict[str, Finding]:
+    packages = [trial.runtime for trial in trials]
+    return {each.code: each for each in texts.judge_texts(trials, packages, isa, {"xllamacpp"}, "/opt/edged/bin/python")}
+
+
+def test_a_runtime_for_texts_that_loads_is_told_and_none_at_all_is_nothing_to_tell() -> None:
+    assert list(text_findings(LLAMA)) == ["ok"]
+    assert text_findings() == {}
+
+
+def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
+    missing = replace(LLAMA, error="xllamacpp does not load: libgomp.so.1: cannot open", fix="apt-get install libgomp1")
+    found = text_findings(missing)["engine-not-loading"]
+    assert (found.severity, found.fix) == (WARNING, "sudo apt-get install libgomp1")
+    assert text_findings(missing, BUILT)["engine-not-loading"].severity == WARNING, "the preferred one"
+    assert text_findings(BUILT, missing)["engine-not-loading"].severity == HINT
+
+
+def test_a_runtime_for_texts_that_crashes_is_not_made_for_this_processor() -> None:
+    found = text_findings(replace(LLAMA, **CRASH))  # type: ignore[arg-type]
+    assert found["engine-crashes"].severity == WARNING
+    assert "ok" not in found
+
+
+def test_a_build_for_any_arm_is_told_where_the_processor_could_do_more() -> None:
+    found = text_findings(LLAMA, isa=PI_5_ISA)["engine-generic"]
+    assert found.severity == HINT
+    assert found.fix.endswith("--no-binary xllamacpp xllamacpp==2026.10.11549")
+    assert "engine-generic" not in text_findings(LLAMA), "a Pi 4 has no dot products"
+    assert "engine-generic" not in text_findings(BUILT, isa=PI_5_ISA), "it was built here"
+
+
+def test_the_installed_runtime_for_texts_is_loaded_in_a_child(tmp_path: Path) -> None:
+    needs_llama()
+    assert [each.code for each in texts.check_texts(Tree(tmp_path))] == ["ok"]
+    failed = runtimes.try_runtime("nothing", "b", program="edged.doctor.text_trial")
+    assert "does not load" in failed.error
+    assert failed.fix
 
 
 def test_a_child_that_hangs_is_ended() -> None:

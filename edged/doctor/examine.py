@@ -29,6 +29,7 @@ from edged.doctor.runtimes import check_runtimes
 from edged.doctor.secrets import check_secrets
 from edged.doctor.serial import check_serial
 from edged.doctor.storage import check_storage
+from edged.doctor.texts import check_texts
 from edged.doctor.thermal import check_thermal
 from edged.doctor.unit import check_unit
 from edged.doctor.unitfile import find_unit
@@ -78,6 +79,7 @@ def checks_of(place: Place) -> list[Check]:
     checks: list[Check] = [
         ("python", lambda: check_python(tree)),
         ("engine", lambda: check_runtimes(tree)),
+        ("texts", lambda: check_texts(tree)),
         ("memory", lambda: check_memory(tree)),
         ("clock", lambda: check_clock(tree, place.clock)),
         ("thermal", lambda: check_thermal(tree, place.run)),

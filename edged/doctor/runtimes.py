@@ -23,8 +23,8 @@ TRIAL_S = 60.0  # an emulated or very slow board takes seconds to import
 class Trial:
     """How one installed runtime ran the demo's model.
 
-    `crash` says how its process died, `error` why it did not load, `wrong` how its results
-    differ from the model's goldens; all empty: it runs, in `ms` for one window.
+    `crash` says how its process died, `error` why it did not load, and `fix` what mends that where it knows, `wrong` how its
+    results differ from the model's goldens; all empty: it runs, in `ms` for one window.
     """
 
     runtime: str
@@ -33,6 +33,7 @@ class Trial:
     error: str = ""
     wrong: str = ""
     ms: float = 0.0
+    fix: str = ""
 
     @property
     def works(self) -> bool:
@@ -49,9 +50,12 @@ def check_runtimes(tree: Tree) -> Iterator[Finding]:
     return judge_runtimes(trials, read_python(tree), _numpy(), sys.executable)
 
 
-def try_runtime(name: str, build: str, timeout_s: float = TRIAL_S) -> Trial:
-    """Run the model with the runtime `name` of `RUNTIMES` in a child process, which is ended after `timeout_s` seconds."""
-    command = [sys.executable, "-m", "edged.doctor.trial", name]
+def try_runtime(name: str, build: str, timeout_s: float = TRIAL_S, program: str = "edged.doctor.trial") -> Trial:
+    """Run the model with the runtime `name` of `RUNTIMES` in a child process, which is ended after `timeout_s` seconds.
+
+    Another `program` tries something else, and says as much.
+    """
+    command = [sys.executable, "-m", program, name]
     try:
         # `-m` looks for modules in the present folder first: not where the user happens to be.
         done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s)
@@ -66,7 +70,8 @@ def judge_end(name: str, build: str, code: int, out: bytes, err: bytes) -> Trial
         return Trial(name, build, crash=f"crashes with {_signal(-code)}")
     try:
         said = json.loads(out)
-        return Trial(name, build, error=said.get("error", ""), wrong=said.get("wrong", ""), ms=said.get("ms", 0.0))
+        told = {key: str(said.get(key, "")) for key in ("error", "wrong", "fix")}
+        return Trial(name, build, ms=said.get("ms", 0.0), **told)
     except (ValueError, AttributeError):
         last = err.decode("utf-8", "replace").strip().splitlines()[-1:]
         return Trial(name, build, error=f"ends with exit code {code}: {''.join(last)[:200]}")
