@@ -198,6 +198,46 @@ def encoder() -> bytes:
     return _filled(pairs, shapes, 1, None)
 
 
+def recurrent() -> bytes:
+    """Make a model of the Mamba family that loads and runs: 1 layer, 32 wide, of random F32 weights; its words are single bytes."""
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "\u2581"]
+    pairs = [
+        ("general.architecture", string("mamba")),
+        ("general.alignment", u32(32)),
+        ("mamba.block_count", u32(1)),
+        ("mamba.context_length", u32(512)),
+        ("mamba.embedding_length", u32(32)),
+        ("mamba.feed_forward_length", u32(0)),
+        ("mamba.attention.head_count", u32(0)),
+        ("mamba.ssm.conv_kernel", u32(4)),
+        ("mamba.ssm.inner_size", u32(64)),
+        ("mamba.ssm.state_size", u32(16)),
+        ("mamba.ssm.time_step_rank", u32(2)),
+        ("mamba.attention.layer_norm_rms_epsilon", number("f32", 1e-5)),
+        ("tokenizer.ggml.model", string("llama")),
+        ("tokenizer.ggml.tokens", strings(names)),
+        ("tokenizer.ggml.scores", numbers("f32", [0.0] * len(names))),
+        ("tokenizer.ggml.token_type", numbers("i32", [2, 3, 3, *[6] * 256, 1])),
+        ("tokenizer.ggml.eos_token_id", u32(2)),
+        ("tokenizer.ggml.add_bos_token", flag(False)),
+    ]
+    shapes = {
+        "token_embd.weight": (32, len(names)),
+        "output_norm.weight": (32,),
+        "blk.0.attn_norm.weight": (32,),
+        "blk.0.ssm_in.weight": (32, 128),
+        "blk.0.ssm_conv1d.weight": (4, 64),
+        "blk.0.ssm_conv1d.bias": (64,),
+        "blk.0.ssm_x.weight": (64, 34),
+        "blk.0.ssm_dt.weight": (2, 64),
+        "blk.0.ssm_dt.bias": (64,),
+        "blk.0.ssm_a": (16, 64),
+        "blk.0.ssm_d": (64,),
+        "blk.0.ssm_out.weight": (64, 32),
+    }
+    return _filled(pairs, shapes, 1, None)
+
+
 def _filled(pairs: list[tuple[str, tuple[int, bytes]]], shapes: dict[str, tuple[int, ...]], seed: int, weights: bytes | None) -> bytes:
     """Write a model with random F32 weights, or with `weights` for each."""
     header = Header(pairs, [(name, shape, "F32", None) for name, shape in shapes.items()])

@@ -36,7 +36,7 @@ class Pooler:
 
     def _decoded(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """Decode a block at a time: for each token of a decode the runtime keeps the scores of its whole vocabulary, which nobody wants."""
-        tree = Tree(0)
+        tree = Tree(0, not self._context.model.keeps_state)
         paths = [tree.add(tree.root, text) for text in texts]
         rows = np.empty((len(tree.nodes), self._context.model.width), np.float32)
         try:

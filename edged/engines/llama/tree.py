@@ -26,9 +26,10 @@ class Node:
 
 
 class Tree:
-    """Tokens from the place `start` on."""
+    """Tokens from the place `start` on. Without `shares` each text is a branch of its own, as a state that layers keep cannot branch."""
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, shares: bool = True) -> None:
+        self._shares = shares
         self.nodes: list[Node] = []  # each behind its parent
         self.root = Node(-1, -1, start - 1, None)
 
@@ -36,7 +37,7 @@ class Tree:
         """Add tokens behind a node; give theirs."""
         path = []
         for token in tokens:
-            after = node.after.get(token)
+            after = node.after.get(token) if self._shares else None
             if after is None:
                 after = node.after[token] = Node(len(self.nodes), token, node.place + 1, node)
                 self.nodes.append(after)
