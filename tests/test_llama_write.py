@@ -121,14 +121,14 @@ def test_chance_is_the_same_each_time() -> None:
 
 
 def test_a_text_and_an_answer_that_the_context_has_no_room_for_end_with_it() -> None:
-    use = TextUse("generate", Prompt("About a {text}:"), max_tokens=40, max_chars=100, context=20)
-    engine = opened(use)
+    engine = opened(TextUse("generate", Prompt("About a {text}:"), max_tokens=40, max_chars=100, context=20))
     try:
         (found,) = engine.write(["pump"], PATIENT_MS)
+        (long,) = engine.write(["7 " * 50], PATIENT_MS)
     finally:
         engine.close()
 
-    assert found.truncated == "context"
+    assert (found.truncated, long.truncated) == ("context", "context")
     assert 0 < found.tokens < 20
 
 

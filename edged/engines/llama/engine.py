@@ -163,7 +163,7 @@ class LlamaEngine:
         except (ValueError, RecursionError):
             kept = False
         if kept:
-            return Written(written.text, written.tokens)
+            return Written(written.text, written.tokens, "context" if written.truncated == "context" else "")
         return Written("", written.tokens, written.truncated or "max_tokens")
 
 

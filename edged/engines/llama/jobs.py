@@ -101,9 +101,14 @@ class _Words:
         if not isinstance(request, wire.Write):
             raise _misused(request)
         before = self._context.evaluated
-        texts = [self._texts.tokens(text, self._text_room) for text in request.texts]
+        texts, cut = [], []
+        for text in request.texts:
+            left_out = self._texts.cut
+            texts.append(self._texts.tokens(text, self._text_room))
+            cut.append(self._texts.cut > left_out)
         answers = self._writer.write(texts, self._answer_room, request.deadline_ms)
-        return wire.Answers(answers=answers, tokens=self._context.evaluated - before)
+        told = [wire.Answer(each.text, each.tokens, each.truncated or "context") if short else each for each, short in zip(answers, cut)]
+        return wire.Answers(answers=told, tokens=self._context.evaluated - before)
 
 
 JOBS: dict[wire.Job, Callable[[Model, wire.Load, Breath, Clock], Job]] = {"score": _Scores, "pool": _Vectors, "write": _Words}
