@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,3 +150,25 @@ def test_pack_shows_what_counts_of_texts(folder: Path, capsys: pytest.CaptureFix
     assert "4 goldens" in out
     assert "running words on edged" in err
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_bench_measures_texts_as_windows(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["bench", "--seconds", "0.1", "--json", "--model-dir", str(folder)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    (variant,), (path,) = shown["variants"], shown["paths"]
+    assert (variant["variant"], variant["batch"] > 1, variant["gmacs"], shown["failed"]) == ("words", True, None, {})
+    assert path["results"] > 0
+    assert main(["bench", "--seconds", "0.1", "--model-dir", str(folder)]) == 0
+    assert "edged" in capsys.readouterr().out
+
+
+def test_check_counts_what_a_release_in_place_is_made_of(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config = tmp_path / "edged.toml"
+    config.write_text(
+        f'[[pipelines]]\nname = "orders"\nmodel_dir = "{folder}"\nsource = {{ type = "stdin" }}\ndecoder = {{ type = "text" }}\n'
+        'outputs = [ { type = "stdout" } ]\n'
+    )
+    assert main(["check", "--config", str(config)]) == 0
+    (folder / "words.npz").write_bytes(b"no classifier")
+    assert main(["check", "--config", str(config)]) == 3
+    assert "words.npz" in capsys.readouterr().out

@@ -43,7 +43,9 @@ def command(config: str | None, model_dirs: tuple[str, ...], seconds: float, pre
     if predict:
         from edged.cli.predicted import show_predictions
 
-        files = places or tuple(str(release.path_of(v)) for release in _releases(config, model_dirs) for v in release.here)
+        files = places or tuple(
+            str(release.path_of(v)) for release in _releases(config, model_dirs) for v in release.here if v.engine == "tflite"
+        )
         show_predictions(config, files, seconds, as_json)
         return
     _measure(_releases(config, model_dirs), seconds, as_json)
@@ -118,5 +120,5 @@ def _row(speed: VariantSpeed) -> tuple[Any, ...]:
     batched = f"{speed.batched_us:,.1f} × {speed.batch}" if speed.batched_us is not None else "–"
     return (
         f"{speed.model} {speed.release}", speed.variant, f"{speed.load_ms:,.1f}", f"{speed.p50_us:,.1f}", f"{speed.p95_us:,.1f}",
-        batched, f"{speed.gmacs:.1f}", speed.engine,
+        batched, "–" if speed.gmacs is None else f"{speed.gmacs:.1f}", speed.engine,
     )  # fmt: skip

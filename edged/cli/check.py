@@ -76,12 +76,14 @@ def _model_faults(loaded: Loaded, pipeline: Pipeline) -> list[str]:
     from edged.models.active import active_release
     from edged.models.manifest import examine
     from edged.packing.check import check_graphs
+    from edged.packing.texts import count_texts
     from edged.stream.build import check_channels
 
     try:
         if pipeline.model_dir:
             examined = examine(Path(pipeline.model_dir))
             check_graphs(examined)
+            count_texts(examined)
             faults = sorted(examined.document.faults, key=lambda fault: fault.line)
             if faults or examined.manifest is None:
                 return [str(fault) for fault in faults]
