@@ -274,6 +274,8 @@ def test_what_is_installed_is_listed_and_what_is_not_is_refused(monkeypatch: pyt
         open_engine(Path("model.gguf"), "llama")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert [build.package for build in text_builds()] == ["edged"]
+    with pytest.raises(BoardError):
+        open_engine(Path("model.gguf"), "llama", text=TextUse("embed"), prefer="litert")
     with pytest.raises(BoardError) as caught:
         open_engine(Path("model.gguf"), "llama", text=TextUse("embed"))
     assert caught.value.code == "engine-missing"

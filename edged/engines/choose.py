@@ -113,12 +113,22 @@ def _open_text(path: Path, engine: str, use: TextUse, prefer: str | None, thread
         from edged.engines.linear import LinearEngine
 
         return LinearEngine(path, use)
-    names = [name for name in TEXT_RUNTIMES if importlib.util.find_spec(TEXT_RUNTIMES[name][1])] if prefer is None else [prefer]
-    if not names:
-        raise BoardError("engine-missing", "nothing here runs language models: xllamacpp is not installed", "pip install 'edged[text]'")
     from edged.engines.llama.engine import LlamaEngine
 
-    return LlamaEngine(path, use, llama_build(names[0]), threads=threads, urgency=urgency)
+    faults: list[BoardError] = []
+    for name in TEXT_RUNTIMES if prefer is None else [prefer]:
+        if name not in TEXT_RUNTIMES or importlib.util.find_spec(TEXT_RUNTIMES[name][1]) is None:
+            continue
+        try:
+            return LlamaEngine(path, use, llama_build(name), threads=threads, urgency=urgency)
+        except BoardError as error:
+            if error.code not in ("engine-missing", "engine-abi"):
+                raise
+            faults.append(error)
+    if faults:
+        raise faults[0]
+    packages = " and ".join(package for package, _ in TEXT_RUNTIMES.values())
+    raise BoardError("engine-missing", f"nothing here runs language models: {packages} are not installed", "pip install 'edged[text]'")
 
 
 def _first_that_loads(names: list[str], path: Path) -> tuple[str, Any]:
