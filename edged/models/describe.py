@@ -69,6 +69,11 @@ An `.npz` with `inputs` and `outputs`: raw tensors of this variant, in the tenso
 int8 results of two runtimes, and of two builds of one, differ by some steps: give an `atol` in units of the
 output tensor that allows for it, or `agree`, the least part of inputs with the same largest output.
 
+Of texts the `.npz` has `texts` and `outputs`: for `classify` log-odds float64 `[n, labels]`, before `temperature`; for `embed` vectors
+float32 `[n, values]`; for `extract` and `generate` the answers themselves. These are the same to the letter or they are not, so
+they take `agree` alone. `edged pack` runs them on each runtime for texts that is installed, and so does the trial on a board.
+[text.md](text.md) shows whole releases for texts.
+
 ## Reference
 
 A key that is needed has no default.
