@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import os
 import pty
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -289,9 +288,11 @@ def test_a_missing_file_is_the_boards_lack(runtime: str, tmp_path: Path) -> None
 def test_litert_refuses_a_file_cut_anywhere(data: Path, tmp_path: Path) -> None:
     """In a child with bounded memory. tflite-runtime does not verify, and dies: callers check the structure before they open."""
     code = f"""
+import resource
 from pathlib import Path
 from edged.engines.choose import open_engine
 from edged.errors import EdgedError
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 whole, path = Path({str(data / "kws/kws_ref_model_int8.tflite")!r}).read_bytes(), Path({str(tmp_path / "cut.tflite")!r})
 for tenth in range(1, 10):
     path.write_bytes(whole[: len(whole) * tenth // 10])
@@ -300,8 +301,7 @@ for tenth in range(1, 10):
     except EdgedError as error:
         print(error.code)
 """
-    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))  # noqa: E731
-    done = child(code, stdout=subprocess.PIPE, preexec_fn=limit)
+    done = child(code, stdout=subprocess.PIPE)
 
     assert done.stdout.split() == ["model-not-loadable"] * 9
 
