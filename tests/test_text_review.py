@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,7 @@ from edged.errors import BoardError, PublisherError
 from tests.conftest import REPO
 from tests.ggufs import encoder
 from tests.smollm import needs_llama
+from tests.waiting import PATIENCE_S
 
 ORDER = wire.Load(
     runtime="xllamacpp", path="/none", job="score", prompt=Prompt(), labels=("a",), grammar="", max_tokens=1, stop=(), temperature=0.0,
@@ -91,6 +95,21 @@ def test_a_runner_that_the_system_does_not_start_is_an_error_of_the_board(monkey
     assert caught.value.code == "runner-crashed"
     assert "Resource temporarily unavailable" in caught.value.text
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_runner_that_hangs_in_the_runtime_ends_with_its_parent_too() -> None:
+    hangs = "import ctypes; from edged.engines.llama import runner; runner.serve = lambda *_: ctypes.CDLL(None).sleep(600); runner.main()"
+    ours, theirs = socket.socketpair()
+    with theirs:
+        runner = subprocess.Popen([sys.executable, "-c", hangs, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            runner.wait(1)
+        ours.close()
+        assert runner.wait(PATIENCE_S) == 0
+    finally:
+        runner.kill()
+        runner.wait()
 
 
 def test_the_token_is_not_lost_where_its_holder_cannot_be_asked() -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from edged.clock import Clock, SystemClock
@@ -62,10 +64,19 @@ def _step_back() -> None:
         file.write("1000")
 
 
+def _end_with(end: socket.socket) -> None:
+    """Wait until the other end is closed, and end then, wherever the runtime hangs."""
+    poll = select.poll()
+    poll.register(end, select.POLLRDHUP)
+    poll.poll()
+    os._exit(0)
+
+
 def main() -> None:
     """Run with the socket whose descriptor the command line names."""
     _step_back()
     end = socket.socket(fileno=int(sys.argv[1]))
+    threading.Thread(target=_end_with, args=(end,), daemon=True).start()
     try:
         serve(wire.Channel(end, wire.requests), SystemClock())
     except MemoryError as error:
