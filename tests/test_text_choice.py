@@ -12,18 +12,20 @@ import pytest
 from edged.board.inforce import Board, board_here, board_of
 from edged.config import schema
 from edged.engines.choose import open_engine, text_builds
+from edged.errors import OperatorError
 from edged.models.gguf_costs import costs_of_gguf
-from edged.models.manifest import load_release
+from edged.models.manifest import Release, load_release
 from edged.packing.use import text_use
 from edged.select import demand as demand_module
 from edged.select.choose import choose, work
 from edged.select.costing import costs_of_release, sha256_of
 from edged.select.demand import Wanted, demands
-from edged.select.measured import Measured
+from edged.select.measured import Measured, Measurements
 from edged.select.stages import brought
 from edged.select.terms import Demand, Limits, Option
 from edged.select.texts import need_of_text, use_of
 from edged.select.why import explain
+from edged.service.selection import Selection
 from tests.smollm import smollm_path
 from tests.test_demand import Known
 from tests.test_predict_text import SMOL
@@ -176,3 +178,27 @@ def test_stages_are_fetched_together_and_a_head_with_its_model(tmp_path: Path):
     staged = load_release(write_release(tmp_path / "staged", BOTH + CASCADE))
     assert brought(staged, ["labels"], ["labels", "words"]) == ["labels", "words"]
     assert brought(staged, ["labels"], ["labels"]) == ["labels"], "words do not fit here"
+
+
+def test_other_models_that_a_cascade_asks_count_too(tmp_path: Path):
+    other = wanted(write_release(tmp_path / "other", BOTH))
+    stages = '[cascade]\nstages = [ { use = "words", accept = 0.9 }, { use = "sorter", accept = 0.5 } ]\n'
+    folder = write_release(tmp_path / "r", MANIFEST + stages)
+    alone, beside = options(one(wanted(folder)))["words"], options(one(wanted(folder, others={"sorter": other})))["words"]
+    best = options(one(other))["words"]  # the best of the other model
+    assert beside.mib == pytest.approx(alone.mib + best.mib)
+    assert beside.worst_ms == pytest.approx(alone.worst_ms + best.ms)
+
+
+def test_a_selection_finds_the_other_models(tmp_path: Path):
+    stages = '[cascade]\nstages = [ { use = "words", accept = 0.9 }, { use = "sorter", accept = 0.5 }, { use = "absent", accept = 0.5 } ]\n'
+    release, other = load_release(write_release(tmp_path / "r", MANIFEST + stages)), load_release(write_release(tmp_path / "o", BOTH))
+
+    def find(name: str) -> Release:
+        if name != "sorter":
+            raise OperatorError("no-such-model", "it is not here")
+        return other
+
+    pipeline = wanted(tmp_path / "r").options
+    plain, finding = (Selection(PI5, 0, Measurements(tmp_path), None, each) for each in (None, find))
+    assert finding.options(pipeline, release)[0].mib > plain.options(pipeline, release)[0].mib

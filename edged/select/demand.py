@@ -18,7 +18,7 @@ from edged.select.costing import costs_of_release, sha256_of
 from edged.select.measured import ENOUGH, ENOUGH_FOR_PEAKS, Lookup, Measured
 from edged.select.predict import Need, predict
 from edged.select.preparing import preparing_ms
-from edged.select.stages import asked_before, part_asked, place_of
+from edged.select.stages import asked_before, other_models, part_asked, place_of
 from edged.select.terms import Demand, Limits, Option
 from edged.select.texts import need_of_text, speedup_of, threads_of
 
@@ -36,6 +36,7 @@ class Wanted:
     costs           of the variants, see `costs_of_release`; a variant without is refused
     windows_per_s   as measured, of all streams together; None: the release's rate for each of `streams`
     failed          why a variant did not load here, by its name
+    others          other models that its cascade asks, by their names, as far as they are here
     """
 
     options: schema.Pipeline
@@ -44,6 +45,7 @@ class Wanted:
     windows_per_s: float | None = None
     streams: int = 1
     failed: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Wanted] = field(default_factory=dict)
 
 
 def demands(wanted: Sequence[Wanted], board: Board, measured: Lookup | None = None, here: Board | None = None) -> list[Demand]:
@@ -119,8 +121,10 @@ def _nominal(release: Release) -> float:
 def _option(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes, preparing: float, rate: float) -> Option:
     release, stateful = wanted.release, wanted.release.manifest.input.stateful
     before = [each for each in asked_before(release, variant.name) if not _refused(wanted, each, board, runtimes)]
-    needs = [_predicted(wanted, each, board, runtimes) for each in (*before, variant)]
-    asked = [part_asked(release.manifest, each.name, rate) for each in (*before, variant)]
+    with_it = [(wanted, each, each.name) for each in before] + [(wanted, variant, variant.name)]
+    with_it += [(other, _best(other.release), name) for name, other in _others(wanted, variant)]
+    needs = [_predicted(whose, each, board, runtimes) for whose, each, _ in with_it]
+    asked = [part_asked(release.manifest, name, rate) for _, _, name in with_it]
     copies = 1 + max(1, wanted.streams) if stateful else 1  # one engine for each stream, and the one that was loaded first
     tried = 2 if stateful else 1  # a trial has one stream
     ms = preparing + sum(need.ms * part for need, part in zip(needs, asked))
@@ -143,6 +147,18 @@ def _option(wanted: Wanted, variant: Variant, board: Board, runtimes: _Runtimes,
         stage=place_of(release.manifest, variant.name),
         refused=_refused(wanted, variant, board, runtimes),
     )
+
+
+def _others(wanted: Wanted, variant: Variant) -> list[tuple[str, Wanted]]:
+    names = other_models(wanted.release.manifest, variant.name)
+    return [(name, wanted.others[name]) for name in names if name in wanted.others and wanted.others[name].release.here]
+
+
+def _best(release: Release) -> Variant:
+    """Give the variant of another model that a cascade asks: the best that is here."""
+    quality = release.manifest.quality
+    sign = 1 if quality is None or quality.higher_is_better else -1
+    return max(release.here, key=lambda each: (each.quality is not None, sign * (each.quality or 0.0)))
 
 
 def _worst_ms(found: Measured) -> float:

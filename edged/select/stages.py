@@ -26,6 +26,16 @@ def asked_before(release: Release, variant: str) -> list[Variant]:
     return [each for name in names for each in manifest.variants if each.name == name and release.has(each)]
 
 
+def other_models(manifest: Manifest, variant: str) -> list[str]:
+    """Name the other models that are asked with a variant: those before it, and behind it up to the next variant of this release."""
+    place, own = place_of(manifest, variant), {each.name for each in manifest.variants}
+    if manifest.cascade is None or not place:
+        return []
+    names = [stage.use for stage in manifest.cascade.stages]
+    behind = next((i for i in range(place, len(names)) if names[i] in own), len(names))
+    return [name for name in names[:behind] if name not in own]
+
+
 def brought(release: Release, wanted: Sequence[str], among: Sequence[str]) -> list[str]:
     """Name the variants `wanted`, in their order, then those of `among` that are asked before one of them, or share all their files."""
     before = [each.name for name in wanted for each in asked_before(release, name)]

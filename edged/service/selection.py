@@ -9,9 +9,10 @@ amid programs that will give memory back, the least is loaded. An update is held
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +22,7 @@ from edged.board.inforce import Board, board_here
 from edged.board.memory import available_mib
 from edged.config import schema
 from edged.errors import EdgedError
+from edged.models.active import active_release
 from edged.models.costs import Costs
 from edged.models.manifest import Release
 from edged.select.choose import choose, is_sound, work
@@ -45,10 +47,21 @@ Candidate = tuple[schema.Pipeline, Release, Mapping[str, Costs] | None]  # costs
 class Selection:
     """Chooses for all pipelines together. For any thread. `late` says by pipeline which goal the variant misses that it runs."""
 
-    def __init__(self, board: Board, budget_mib: int, measured: Measurements, root: Path | None = None) -> None:
-        """`budget_mib` is what models may take, 0: what the board has. `root` is where this board says what memory is left."""
+    def __init__(
+        self,
+        board: Board,
+        budget_mib: int,
+        measured: Measurements,
+        root: Path | None = None,
+        find: Callable[[str], Release] | None = None,
+    ) -> None:
+        """`budget_mib` is what models may take, 0: what the board has. `root` is where this board says what memory is left.
+
+        `find` gives the release of another model that serves here, for a cascade that asks it.
+        """
         self.board = board
         self._root = root
+        self._find = find
         self.limits = limits_of(board, budget_mib)
         self.late: dict[str, str] = {}
         self.measured = measured
@@ -221,21 +234,36 @@ class Selection:
 
     def _wanted(self, candidate: Candidate, lane: Lane | None) -> Wanted:
         options, release, costs = candidate
-        key = release.digest, frozenset(release.files)
         if costs is None:
-            costs = self._costs.get(key)
-        if costs is None:
-            costs = self._costs[key] = costs_of_release(release)
+            costs = self._costs_of(release)
         streams = len(lane.pipeline.assembly.streams.streams) if lane and lane.pipeline else 1
         runs = lane is not None and lane.release is not None and lane.release.digest == release.digest
         failed = {variant: error.text for (name, variant), error in self._not_loaded.copy().items() if runs and name == options.name}
         failed |= {variant: error.text for variant, error in self.aside(release).items()}
-        return Wanted(options, release, costs, _windows_per_s(lane), max(1, streams), failed)
+        return Wanted(options, release, costs, _windows_per_s(lane), max(1, streams), failed, self._others(options, release))
+
+    def _others(self, options: schema.Pipeline, release: Release) -> dict[str, Wanted]:
+        """Give the other models that a release's cascade asks, those that are here."""
+        cascade, own = release.manifest.cascade, {each.name for each in release.manifest.variants}
+        found: dict[str, Wanted] = {}
+        if cascade is None or self._find is None:
+            return found
+        for name in (stage.use for stage in cascade.stages if stage.use not in own):
+            with suppress(EdgedError):  # the cascade does without
+                other = self._find(name)
+                found[name] = Wanted(options, other, self._costs_of(other))
+        return found
+
+    def _costs_of(self, release: Release) -> Mapping[str, Costs]:
+        key = release.digest, frozenset(release.files)
+        if key not in self._costs:
+            self._costs[key] = costs_of_release(release)
+        return self._costs[key]
 
 
 def selection_of(state_dir: Path, profile: str, budget_mib: int, root: Path = Path("/")) -> Selection:
     """Look at this board, and give its selection; raises OperatorError(`unknown-profile`)."""
-    return Selection(board_here(root, profile, state_dir), budget_mib, Measurements(state_dir), root)
+    return Selection(board_here(root, profile, state_dir), budget_mib, Measurements(state_dir), root, partial(active_release, state_dir))
 
 
 def _left(limits: Limits, others: Sequence[tuple[Demand, Option]]) -> Limits:
