@@ -65,6 +65,12 @@ class Parts:
             broker.stop()
 
 
+def runners_mib(parts: Parts) -> float:
+    """Give the memory of the processes that models have of their own."""
+    pipelines = [lane.pipeline for lane in parts.lanes if lane.pipeline is not None and lane.pipeline.fault is None]
+    return sum(pipeline.inference.mib() for pipeline in pipelines)
+
+
 @dataclass(frozen=True)
 class Hooks:
     """What the daemon wants to hear of: the Will for a new session, a connection, a refused message; and the fleet's line."""

@@ -186,4 +186,4 @@ class DaemonPorts(LonePorts):
 
     def rehearse(self, cancelled: Cancelled) -> None:
         """Start a daemon in a child process, up to its first reading."""
-        rehearse(self._loaded, self.serving.running(), cancelled)
+        rehearse(self._loaded, self.serving.running(), cancelled, self.serving.runners_mib())

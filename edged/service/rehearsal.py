@@ -43,13 +43,13 @@ class Order(msgspec.Struct, frozen=True):
     parent: int
 
 
-def rehearse(loaded: Loaded, running: Mapping[str, str], cancelled: Callable[[], bool]) -> None:
-    """Build pipelines in a child process; `running` gives the variant of each.
+def rehearse(loaded: Loaded, running: Mapping[str, str], cancelled: Callable[[], bool], runners_mib: float = 0.0) -> None:
+    """Build pipelines in a child process; `running` gives the variant of each, `runners_mib` what models take in processes of their own.
 
     Raises PublisherError(`start-fails`) where a daemon would not start with them, BoardError(`memory-short`,
     `rehearsal-no-start`), Cancelled; else nothing.
     """
-    check_available("the rehearsal of a start", 1.5 * pss_mib())
+    check_available("the rehearsal of a start", 1.5 * (pss_mib() + runners_mib))
     pipelines = [each for each in loaded.config.pipelines if each.name in running]
     config = msgspec.structs.replace(loaded.config, pipelines=pipelines)
     order = Order(config, dict(running), str(loaded.state_dir), loaded.device_id, os.getpid())
@@ -83,15 +83,18 @@ def _start(order: Order) -> subprocess.Popen[bytes]:
 def build_all(order: Order) -> None:
     """Build pipelines as a daemon would; raises the first error."""
     import random
+    from functools import partial
 
     from edged.clock import SystemClock
     from edged.engines.choose import open_engine
+    from edged.models.active import active_release
     from edged.service.lanes import release_of
     from edged.stream.build import Around, build_pipeline
 
     config, state_dir = order.config, Path(order.state_dir)
     run = f"{random.getrandbits(64):016x}"
-    around = Around(order.device_id, config.device.fleet, run, SystemClock(), open_engine, lambda *_: None, _same(order.variants))
+    find, same = partial(active_release, state_dir), _same(order.variants)
+    around = Around(order.device_id, config.device.fleet, run, SystemClock(), open_engine, lambda *_: None, same, find)
     for options in config.pipelines:
         if not options.model_dir:
             build_pipeline(options, release_of(options, state_dir), [], lambda: None, around)

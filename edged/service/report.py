@@ -21,7 +21,7 @@ from edged.service.cascade_status import cascade_status
 from edged.service.control_path import ControlPath
 from edged.service.fleet_status import fleet_status
 from edged.service.health import Conditions
-from edged.service.parts import Lane, Parts
+from edged.service.parts import Lane, Parts, runners_mib
 from edged.service.progress import is_stuck
 from edged.service.reported import content
 from edged.service.snapshot import (
@@ -64,7 +64,7 @@ def snapshot(parts: Parts, life: Life, conditions: Conditions, updates: ControlP
         uptime_s=(clock.mono() - life.started_mono) / NS,
         state=life.state,
         board=_board(parts, updates),
-        memory=MemoryStatus(pss_mib() + _runners_mib(parts), config.device.memory_budget_mib or None),
+        memory=MemoryStatus(pss_mib() + runners_mib(parts), config.device.memory_budget_mib or None),
         brokers={name: _broker(parts, name, clock) for name in parts.links},
         pipelines=[pipeline_status(lane, clock, updates.costs.get(lane.options.name)) for lane in parts.lanes],
         models=[_model(lane, held) for lane in parts.lanes if lane.pipeline is not None],
@@ -73,12 +73,6 @@ def snapshot(parts: Parts, life: Life, conditions: Conditions, updates: ControlP
         fleet=fleet_status(parts.topics.fleet, updates.pushes, updates.pushes_fault, held, updates.fleet_dropped),
         health=conditions.list(),
     )
-
-
-def _runners_mib(parts: Parts) -> float:
-    """Give the memory of the processes that models have of their own."""
-    pipelines = [lane.pipeline for lane in parts.lanes if lane.pipeline is not None and lane.pipeline.fault is None]
-    return sum(pipeline.inference.mib() for pipeline in pipelines)
 
 
 def reported_content(parts: Parts, life: Life, updates: ControlPath) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from edged.models.manifest import Release
 from edged.service.baseline import Baseline, at_start, at_swap, part_late
 from edged.service.footprint import check_available
 from edged.service.lanes import begin, fill, find
-from edged.service.parts import Lane, Parts
+from edged.service.parts import Lane, Parts, runners_mib
 from edged.service.progress import is_stuck
 from edged.service.shadowing import run_shadow
 from edged.service.tried import opener
@@ -56,6 +56,10 @@ class Serving:
         """Give the variant of each pipeline that runs a model."""
         lanes = [(lane, lane.pipeline) for lane in self._parts.lanes if lane.pipeline and not (lane.pipeline.fault or lane.error)]
         return {lane.options.name: pipeline.inference.model.variant for lane, pipeline in lanes}
+
+    def runners_mib(self) -> float:
+        """Give the memory of the processes that models have of their own."""
+        return runners_mib(self._parts)
 
     def deadline_ms(self, model: str) -> float | None:
         """Give the shortest deadline of a model's pipelines; None where it has none."""
