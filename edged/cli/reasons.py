@@ -35,7 +35,7 @@ def render(answer: Answer, width: int, colour: bool, only: str | None = None) ->
 
 
 def _heading(row: Row, running: str | None, width: int, colour: bool) -> list[str]:
-    rate = f"{number(row.windows_per_s, 3)} windows a second"
+    rate = f"{number(row.windows_per_s, 3)} {'windows' if row.engine == 'tflite' else 'texts'} a second"
     now = f", runs {running} now" if running is not None and not (row.chosen and row.variant == running) else ""
     name, *rest = wrap_words(clean(f"{row.pipeline}: {row.model} release {row.release}, {rate}{now}"), width)
     return [painted(name, "bold", colour), *rest]
