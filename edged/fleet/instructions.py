@@ -34,6 +34,7 @@ AGAIN_NS = 3600 * NS  # all others: for what expires
 SOON_NS = NS // 4  # where a repository has still to answer
 FIRST_NS = 3 * NS  # after a start, for what a broker retains
 AGAIN_FIRST_S, LOOK_MOST_S = 2.0, 60.0  # after a fault: to look costs nothing but time
+ORDERS_ASKED, ORDERS_NS = 4, 15 * NS  # how often, and how far apart: a cluster that lost a node takes subscriptions half a minute late
 ASK_MOST_S = 3600.0  # and what is asked for comes as a whole, each time: all metadata, which a fault may outlast by weeks
 
 OK, WAITING, EXPIRED, FAILING = "ok", "waiting", "expired", "failing"
@@ -79,7 +80,7 @@ class Instructions:
         self._looks = Backoff(AGAIN_FIRST_S, LOOK_MOST_S, rng)
         self._asks = Backoff(AGAIN_FIRST_S, ASK_MOST_S, rng)
         self._ask_at = 0
-        self._has_asked = False  # for orders, where metadata came and none of them
+        self._asks_left = ORDERS_ASKED  # for orders, where metadata came and none of them
         self._heard = 0
         self._seen_at = -1  # the mailbox's mark at the last look
         self._again_at = clock.mono() + FIRST_NS  # monotonic ns
@@ -148,9 +149,13 @@ class Instructions:
         if is_all and any(map(self._is_unheard, self.audiences)):
             self._ask_again(now)
             return
-        if is_all and not (self.beliefs.documents or self._has_asked):  # once: there may be none
-            self._has_asked = True
-            self._ask()
+        if is_all and self._asks_left and not self.beliefs.documents:  # not for ever: there may be none
+            if now >= self._ask_at:
+                self._asks_left -= 1
+                self._ask()
+                self._ask_at = now + ORDERS_NS
+            self._again_at = self._ask_at
+            return
         self._looks.reset()
         self._asks.reset()
         self._ask_at = 0
