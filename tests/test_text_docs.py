@@ -50,3 +50,14 @@ def test_question_and_answer_have_the_fields_that_the_page_shows() -> None:
     assert answer.keys() == set(Answer.__struct_fields__)
     assert f"k3v6…-{ANSWER}" in PAGE
     assert set(re.findall(r"^\| `(\w+)` \| (?:the last|none was)", PAGE, re.MULTILINE)) == {ACCEPT, ESCALATE, ABSTAIN}
+
+
+def test_releases_on_the_page_have_no_faults(tmp_path: Path) -> None:
+    """Those that are whole: one finds fields, one writes sentences."""
+    blocks = [block for block in re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) if block.startswith("name = ")]
+    tasks = []
+    for block in blocks:
+        (tmp_path / "model.toml").write_text(block, encoding="utf-8")
+        (tmp_path / re.findall(r'^file = "(.*)"$', block, re.MULTILINE)[0]).touch()
+        tasks.append(load_release(tmp_path).manifest.task)
+    assert tasks == ["extract", "generate"]
