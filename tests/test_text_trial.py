@@ -12,9 +12,8 @@ from edged.fleet import trial
 from edged.fleet.trial import Limits, Predicted
 from tests.ggufs import number, strings, tiny, u32, working
 from tests.smollm import needs_llama
-from tests.test_trial import nothing_is_left, refused, tried
+from tests.test_trial import WALL_S, nothing_is_left, refused, tried
 from tests.texts import CASCADE, LANGUAGE_MODEL, MANIFEST, words_file, write_release
-from tests.waiting import PATIENCE_S
 
 __all__ = ["nothing_is_left"]  # for each test here, too
 
@@ -119,7 +118,7 @@ def test_a_model_that_takes_more_memory_than_it_may_is_ended(labels: Path):
     path = labels / "model.toml"
     path.write_text(path.read_text().replace('file = "model.gguf"', 'file = "model.gguf"\ncontext = 900000'))
     (labels / "model.gguf").write_bytes(working(**{"llama.context_length": u32(1_000_000)}))
-    error = refused(labels, Limits(memory_mib=16, cpu_s=60, wall_s=PATIENCE_S), text=True, variants=["labels"])
+    error = refused(labels, Limits(memory_mib=16, cpu_s=60, wall_s=WALL_S), text=True, variants=["labels"])
     assert error.code == "trial-memory", error.text
 
 

@@ -17,8 +17,8 @@ from tests import hostile
 from tests.daemon import HAR
 from tests.lanes import Lane
 from tests.releases import changed
-from tests.test_trial import HUNG, request
-from tests.waiting import PATIENCE_S, until
+from tests.test_trial import HUNG, WALL_S, request
+from tests.waiting import until
 
 XYZ = {"type": "json", "channels": ["x", "y", "z"]}
 DEADLINE_MS = 500.0  # the default of a pipeline: what a user was promised
@@ -27,8 +27,8 @@ PACE_S = 0.01
 
 HOSTILE = {
     "trial-hung": (hostile.endless, Limits(128, 60, 2.0)),
-    "trial-memory": (hostile.creeping, Limits(400, 60, PATIENCE_S)),
-    "trial-crashed": (hostile.bottomless, Limits(128, 60, PATIENCE_S)),
+    "trial-memory": (hostile.creeping, Limits(400, 60, WALL_S)),
+    "trial-crashed": (hostile.bottomless, Limits(128, 60, WALL_S)),
 }
 
 

@@ -21,8 +21,8 @@ from edged.fleet.trial_words import Order
 from tests import hostile
 from tests.conftest import REPO
 from tests.daemon import HAR
-from tests.test_trial import HUNG, LIMITS, children, nothing_is_left, processes, refused, request, tried
-from tests.waiting import PATIENCE_S, until
+from tests.test_trial import HUNG, LIMITS, WALL_S, children, nothing_is_left, processes, refused, request, tried
+from tests.waiting import until
 
 __all__ = ["nothing_is_left"]  # for each test here, too
 
@@ -103,7 +103,7 @@ FLOODS = {
 def test_a_child_that_misbehaves_is_ended_and_judged(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, code = FLOODS[name]
     monkeypatch.setattr(trial, "_PROGRAM", ("-c", program))
-    limits = Limits(256, 60, 0.7 if code == "trial-hung" else PATIENCE_S)
+    limits = Limits(256, 60, 0.7 if code == "trial-hung" else WALL_S)
     error = refused(HAR, limits, runtimes=["litert"])
     assert error.code == code or (code in HUNG and error.code in HUNG), error.text
     assert isinstance(error, BoardError) == (error.code in ("trial-no-start", "trial-memory", "trial-starved"))
