@@ -24,12 +24,14 @@ from edged.packing.use import text_use
 from edged.select.measured import Measurements
 from edged.service.ports import LonePorts
 from edged.service.selection import Selection
+from tests.broker import Mosquitto
 from tests.daemon import Daemon, edged, on_topic, pipeline
 from tests.peer import Peer
 from tests.rollouts import until_state
+from tests.sites import DEVICE, QUICK, Site, fleet_section, until_update
 from tests.smollm import needs_llama, smollm_path
 from tests.test_trial import processes
-from tests.texts import LABELS, LANGUAGE_MODEL, MANIFEST, TEXTS, head_file, write_release
+from tests.texts import CASCADE, LABELS, LANGUAGE_MODEL, MANIFEST, TEXTS, head_file, write_release
 from tests.waiting import until
 
 if TYPE_CHECKING:  # pytest imports it as a plugin, first
@@ -172,3 +174,33 @@ def test_where_no_variant_is_left_the_pipeline_says_so(make_broker: MakeBroker, 
 def _lost(daemon: Daemon) -> int:
     """Count the texts that a crash loop cost."""
     return int(daemon.pipeline("orders")["dropped"].get("runner-crash-loop", 0))
+
+
+def test_a_push_of_a_release_for_texts_and_its_update_come_into_service(broker: Mosquitto, make_daemon: MakeDaemon, tmp_path: Path) -> None:
+    """By TUF and pieces over the broker, as every release: a cascade of words and a language model, then one that thinks again."""
+    needs_llama()
+    site = Site(tmp_path, make_daemon, broker.port)
+    try:
+        text = pipeline("orders", on_topic("$FLEET/order"), decoder=OF_TEXTS, more=PATIENT)
+        section = fleet_section(site.fleet, "line-3") + re.sub("model_dir = .*", 'model = "orders"', text)
+        board = site.board(section=section).start()
+        with Peer(site.port, board.out("orders")) as peer:
+            for number in (1, 2):
+                folder = write_release(tmp_path / str(number), (MANIFEST + BEST + CASCADE).replace("release = 1", f"release = {number}"))
+                pack(folder, lambda text: None)
+                site.fleet.add(folder)
+                site.fleet.assign(DEVICE, {"orders": number}, **QUICK)
+                if number == 1:
+                    site.server.start()
+                until_update(board, number, "confirm", "committed", model="orders")
+                before = len(peer.on(board.out("orders")))
+                for each in TEXTS:
+                    peer.publish(f"{board.fleet}/order", each)
+                results = peer.results(board.out("orders"), before + len(TEXTS))[before:]
+                until_update(board, number, "committed", model="orders")
+                assert {each["model"]["release"] for each in results} == {number}
+        paths = [each["output"]["path"] for each in results]
+        assert paths[0] == ["words"]
+        assert paths[-1] == ["words", "labels"], "words know nothing of it"
+    finally:
+        site.close()
