@@ -210,11 +210,11 @@ def test_words_and_a_person_sort_all_orders(folder: Path) -> None:
 def test_a_language_model_is_asked_what_words_are_not_sure_of(folder: Path) -> None:
     smollm_path()
     needs_llama()
-    demo = Running(folder, "--speed", "20", "--json", program=AS_ALWAYS)
+    demo = Running(folder, "--seconds", "4", "--speed", "5", "--json", program=AS_ALWAYS)
     out, err = demo.end()
     assert demo.process.returncode == 0, err
     summary = json.loads(out)
-    assert summary["results"] == summary["orders"] == 316
+    assert summary["results"] == summary["orders"] > 50, summary
     assert (summary["stages"], [*summary["by_stage"]]) == (["words", "head"], ["words", "head"])
     check_shares(summary)
     assert summary["by_stage"]["head"]["asked"] == summary["questions"] + summary["by_stage"]["head"]["accepted"]["of"]
@@ -224,12 +224,13 @@ def test_a_language_model_is_asked_what_words_are_not_sure_of(folder: Path) -> N
 
 def check_shares(summary: dict[str, Any]) -> None:
     """What is accepted is right more often than what is guessed, and far more often than the most frequent label."""
-    guesses, accepted, known = (summary[key] for key in ("guesses", "accepted", "known"))
-    assert guesses["of"] == 316
-    assert summary["questions"] == 316 - accepted["of"]
+    orders, guesses, accepted, known, frequent = (summary[key] for key in ("orders", "guesses", "accepted", "known", "most_frequent"))
+    assert guesses["of"] == frequent["of"] == orders
+    assert summary["questions"] == orders - accepted["of"]
     assert known["of"] == accepted["of"] + summary["answered"]
-    assert summary["most_frequent"]["right"] / 316 < 0.5 < 0.85 < guesses["right"] / 316 < 0.97 <= accepted["right"] / accepted["of"]
-    assert accepted["right"] + summary["answered"] == known["right"]
+    assert known["right"] == accepted["right"] + summary["answered"]
+    assert frequent["right"] / orders < 0.6 < 0.8 < guesses["right"] / orders < accepted["right"] / accepted["of"]
+    assert accepted["right"] / accepted["of"] >= 0.97
 
 
 def test_on_a_terminal_orders_come_and_q_ends_it(folder: Path) -> None:

@@ -35,7 +35,7 @@ summary. It keeps the configuration that it ran, and says where."""
 
 MAX_WIDTH = 110
 _START_S = 60.0  # a small board with a cold disk takes ten
-_LAST_RESULTS_S = 5.0
+_LAST_RESULTS_S = 20.0  # of a machine that is busy with other things; as soon as they are there, it ends
 _FRAME_S = 0.2
 _LINE_S = 5.0
 _POLL_S = 0.05

@@ -35,6 +35,7 @@ name = "{PIPELINE}"
 model_dir = {quoted(release)}
 source = {{ type = "mqtt", topic = "demo/orders/{{order}}" }}
 decoder = {{ type = "text" }}
+deadline_ms = 30_000  # the person is slower than any model; a shorter one has edged take words alone where a model is late
 # What the model is not sure of is asked here. An answer is {{"id": "…", "label": "Bucket", "by": "Ann"}}.
 escalate = {{ topic = "{QUESTIONS}", answers = "{ANSWERS}", wait_s = {WAIT_S} }}
 # Results go to edged/1/{FLEET}/{DEVICE}/out/{PIPELINE}: that is the default of `outputs`.
