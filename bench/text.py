@@ -32,7 +32,7 @@ from tests.smollm import smollm_path
 
 ORDERS = HERE.parent / "tests" / "data" / "excavators" / "orders.csv"
 WORDS = HERE.parent / "edged" / "demo" / "orders" / "words" / "words.npz"
-EXAMPLES = 11  # in the prompt: some 390 tokens
+EXAMPLES = 15  # in the prompt: some 390 tokens
 THREADS = os.cpu_count() or 2  # for all parties, where nothing else runs
 WRITTEN = 96  # tokens
 PATIENT_MS = 600_000.0
@@ -61,7 +61,7 @@ class Task:
 
     def prompts(self, count: int) -> list[str]:
         """Give the first prompts whole, as the library takes them."""
-        return [f"{self.before}Work order: {text}<|im_end|>\n<|im_start|>assistant\n" for text in self.texts[:count]]
+        return [f"{self.before} {text}\nSystem:" for text in self.texts[:count]]
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -81,11 +81,9 @@ def _task(count: int) -> Task:
     random.Random(1).shuffle(orders)
     examples, rest = orders[:EXAMPLES], orders[EXAMPLES : EXAMPLES + count]
     system = f"You sort work orders of excavators into systems: {', '.join(labels)}."
-    use = TextUse("classify", Prompt("Work order: {text}", system, tuple(examples), chat=True), labels, max_chars=200)
-    turns = [("system", system)]
-    for text, label in examples:
-        turns += [("user", f"Work order: {text}"), ("assistant", label)]
-    before = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns) + "<|im_start|>user\n"
+    # In the turns of its chat template the model names fewer of them right (41 % of 80, and 49 % so), and each text is longer.
+    use = TextUse("classify", Prompt("Work order: {text}\nSystem: ", system, tuple(examples)), labels, max_chars=200)
+    before = "".join([f"{system}\n\n", *(f"Work order: {text}\nSystem: {label}\n\n" for text, label in examples), "Work order:"])
     return Task(use, [text for text, _ in rest], before)
 
 
@@ -93,12 +91,13 @@ def _labels(task: Task, rounds: int) -> Iterator[Row]:
     """Score whole label texts, against the library with and without its cache, and with parallel slots."""
     count = len(task.texts)
     some = max(count // 3, 8)
-    grammar = "root ::= " + " | ".join(json.dumps(label) for label in task.use.labels)
+    grammar = "root ::= " + " | ".join(json.dumps(f" {label}") for label in task.use.labels)
     ms: dict[str, list[float]] = {name: [] for name in ("ours", "one", "full", "cached", "slots", "written")}
     with ExitStack() as stack:
         engine = stack.enter_context(closing(_opened(task.use)))
         single = stack.enter_context(closing(Library(str(smollm_path()), 1, THREADS)))
         slots = stack.enter_context(closing(Library(str(smollm_path()), 4, THREADS)))
+        engine.scores(task.texts[:8])
         for library in (single, slots):
             library.ask(task.prompts(8), together=True)  # so that each slot knows the prefix
         for _ in range(rounds):
@@ -128,6 +127,7 @@ def _vectors(task: Task, rounds: int) -> Row:
     with closing(_opened(TextUse("embed", max_chars=200))) as engine:
         count = len(task.texts)
         together, alone = [], []
+        engine.vectors(task.texts[:8])
         for _ in range(rounds):
             together.append(_ms(lambda: engine.vectors(task.texts), count))
             alone.append(_ms(lambda: [engine.vectors([text]) for text in task.texts], count))
@@ -145,6 +145,8 @@ def _decode(rounds: int) -> Iterator[Row]:
     with ExitStack() as stack:
         engine, first = (stack.enter_context(closing(_opened(each))) for each in (use, short))
         library = stack.enter_context(closing(Library(str(smollm_path()), 1, THREADS)))
+        _rate(engine, first, texts)  # what is read for the first time is slow
+        library.ask([prompt], tokens=WRITTEN)
         for _ in range(rounds):
             ours.append(_rate(engine, first, texts[:1]))
             one, many = (library.ask([prompt], tokens=tokens)[0] for tokens in (1, WRITTEN))

@@ -167,7 +167,7 @@ def test_memory_is_what_was_predicted_and_is_given_back() -> None:
     assert 0 < engine.mib() <= measured
     engine.close()
 
-    rows = 8 * 14 + 16  # of scores: of eight texts with their labels, and those that are summed up at once
+    rows = 2 * 8 * 14 + 16  # of scores: of eight texts with their labels, computed and kept, and those that are summed up at once
     predicted = text_mib(costs.file_bytes, costs.text, Speed(10, 50, 1, "avx2"), Used(10, 1, engine.context, rows))
     assert 0.7 <= measured / predicted <= 1.1, f"{measured:.0f} MiB, predicted {predicted:.0f}"
     assert not lives(pid)
