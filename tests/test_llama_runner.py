@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -157,19 +158,18 @@ def test_memory_is_what_was_predicted_and_is_given_back() -> None:
     from edged.select.text import Speed, text_mib
     from edged.select.text import TextUse as Used
 
-    engine = opened(CLASSIFY)
-    engine.scores(TEXTS[:8])
     costs = costs_of_gguf(smollm_path())
     assert costs.text is not None
-    pid = engine.pid
-    assert pid is not None
-    measured = alone_mib(pid)
-    assert 0 < engine.mib() <= measured
-    engine.close()
+    with closing(opened(CLASSIFY)) as engine:
+        engine.scores(TEXTS[:8])
+        pid = engine.pid
+        assert pid is not None
+        measured, said = alone_mib(pid), engine.mib()
 
     rows = 2 * 8 * 14 + 16  # of scores: of eight texts with their labels, computed and kept, and those that are summed up at once
     predicted = text_mib(costs.file_bytes, costs.text, Speed(10, 50, 1, "avx2"), Used(10, 1, engine.context, rows))
     assert 0.7 <= measured / predicted <= 1.1, f"{measured:.0f} MiB, predicted {predicted:.0f}"
+    assert 0 < said <= measured + 1
     assert not lives(pid)
     assert engine.mib() == 0
     with pytest.raises(BugError):
