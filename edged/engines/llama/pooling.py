@@ -45,7 +45,7 @@ class Pooler:
                 some = rows[at : at + self._context.batch]
                 tree.decode(self._context, slice(at, at + len(some)), [1] * len(some))
                 some[:] = self._context.rows()
+                self._breath.between()
             return np.stack([rows[[node.number for node in path]].mean(axis=0, dtype=np.float64) for path in paths])
         finally:
             self._context.keep(PREFIX)  # which has nothing here
-            self._breath.between()
