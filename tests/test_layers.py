@@ -45,6 +45,8 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
     "iotcore": ({"service/embedded.py"}, "for demos only, and it must stay on loopback"),
     "tflite_runtime": ({"engines/choose.py", "engines/tflite.py"}, "which runtime there is, is chosen once"),
     "ai_edge_litert": ({"engines/choose.py", "engines/tflite.py"}, "which runtime there is, is chosen once"),
+    "xllamacpp": (set(), "its shared object is loaded without it, in a process of its own"),
+    "llama_cpp": ({"engines/llama/library.py"}, "its structures end there, in a process of its own"),
     "cryptography": ({"publisher/keys.py", "cli/fleet/options.py"}, "boards verify, and sign nothing"),
     "urllib3": (
         {"fleet/repositories.py", "fleet/transfer/carriers/http.py", "fleet/transfer/carriers/ranges.py"},
