@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.fixtures import MakeDaemon, MakeNats
 
 pytest_plugins = ["tests.fixtures"]
+pytestmark = pytest.mark.alone  # bytes that come late are asked for again, and counted
 
 SIZE = 6
 _REST = 660_000  # bytes beside the noise: the net, its goldens, what says what it is

@@ -128,6 +128,7 @@ def test_a_graph_that_never_ends_is_ended(runtime: str, tmp_path: Path) -> None:
     assert "hostile 1" in error.text
 
 
+@pytest.mark.alone  # the child has the lowest priority, and its own time on the processor is what is counted
 @pytest.mark.parametrize("runtime", RUNTIME)
 def test_a_graph_that_takes_the_processor_for_itself_is_ended(runtime: str, tmp_path: Path) -> None:
     error = refused(hostile.release(tmp_path / "r", v=hostile.endless()), Limits(256, 1, WALL_S), runtimes=[runtime])
