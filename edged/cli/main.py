@@ -47,7 +47,7 @@ COMMANDS = {
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, message="edged %(version)s")
 def cli(debug: bool) -> None:
-    """Run small quantized models over sensor streams, on the board beside the machine."""
+    """Run small quantized models over streams of readings and texts, on the board beside the machine."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
