@@ -1,3 +1,3 @@
-"""edged: small quantized models over sensor streams, on the board beside the machine."""
+"""edged: small quantized models over streams of readings and texts, on the board beside the machine."""
 
 __version__ = "0.1.0"
