@@ -165,6 +165,12 @@ def test_influx_labels_do_not_hide_our_own_tags() -> None:
     assert tags["label_model"] == "m7"
 
 
+def test_influx_writes_no_tag_twice() -> None:
+    """Names may become alike by what is escaped: no reader takes a line with such a pair."""
+    tags = _influx(make_format("influx").encode(_result(labels={"a ": "1", "a\x1f": "2", "device\\": "3"})), "score")[2]
+    assert tags == {"a ": "2", "label_device": "3", "device": "press-7", "model": "pump-anomaly", "variant": "int8"}
+
+
 def test_influx_has_the_key_where_there_are_no_labels() -> None:
     assert _influx(make_format("influx").encode(_result(labels={}, key="a b/c")), "score")[2]["key"] == "a b/c"
     assert "key" not in _influx(make_format("influx").encode(_result(labels={}, key="")), "score")[2]

@@ -3,7 +3,8 @@ r"""A result as a line of InfluxDB line protocol.
     pump,device=press-7,line=a,model=pump-anomaly,variant=int8 anomaly=false,latency_ms=1.1,release=14i,score=9.71 1795407141123000000
 
 The measurement is the pipeline. Tags are the labels, the device, the model and the variant; a
-label with the name of one of the latter gets `label_` before it; a stream without labels has
+label with the name of one of the latter gets `label_` before it, and of two that would be
+written alike the last stays; a stream without labels has
 its key as the tag `key`. Fields are the plain values of the output, `values` as `v0`, `v1`, …,
 the alarm, the release and the latency, the path of a cascade as `words/large`; nested output (`scores`, `vector`) is left out, so are
 numbers that are not finite. Numbers of the output are floats, whatever their value, because a field keeps one type.
@@ -39,13 +40,13 @@ class Influx:
 
 @lru_cache(4096)
 def _head(pipeline: str, device: str, model: str, variant: str, key: str, labels: tuple[tuple[str, str], ...]) -> str:
-    tags = {"device": device, "model": model, "variant": variant}
+    tags = {"device": _name(device), "model": _name(model), "variant": _name(variant)}
     if labels:
-        tags |= {f"label_{name}" if name in tags else name: value for name, value in labels}
+        given = {_name(name): _name(value) for name, value in labels}  # a tag that is there twice would have the line refused
+        tags |= {f"label_{name}" if name in tags else name: value for name, value in given.items()}
     elif key:
-        tags["key"] = key
-    pairs = sorted((_name(name), _name(value)) for name, value in tags.items())
-    return ",".join([_name(pipeline), *(f"{name}={value}" for name, value in pairs if name and value)])
+        tags["key"] = _name(key)
+    return ",".join([_name(pipeline), *(f"{name}={value}" for name, value in sorted(tags.items()) if name and value)])
 
 
 def _fields(result: Result) -> Iterator[tuple[str, str]]:
