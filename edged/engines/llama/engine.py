@@ -41,23 +41,20 @@ class LlamaEngine:
         build: Build,
         *,
         threads: int | None = None,
-        batch: int | None = None,
         urgency: str = "normal",
-        progress: Callable[[], None] = lambda: None,
         token: BandwidthToken = TOKEN,
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Start a runner with the file at `path`, whose structure the caller has checked, for the runtime that `build` names.
 
-        `threads`: by default as many as there are CPUs but one. `batch`: tokens that are computed at once, by default as `BLOCKS`.
-        `urgency` as in `token`.
+        `threads`: by default as many as there are CPUs but one. `urgency` as in `token`.
         Raises BoardError: `engine-missing`, `engine-abi`, `model-file-missing`, `runner-…` as `Client`; PublisherError:
         `model-not-loadable`, `model-unsupported`, `context-too-small`, `template-unsupported`, `chat-template-unsupported`,
         `schema-unsupported`, and as `Head.read`.
         """
         self.build = build
-        self.progress = progress
+        self.progress: Callable[[], None] = lambda: None
         self.cut = 0  # tokens of texts that there was no room for, so far
         self.evaluated = 0  # tokens so far
         self._use, self._urgency, self._token = use, urgency, token
@@ -65,7 +62,7 @@ class LlamaEngine:
         self._holds = False  # the token
         self._schema = _schema_of(use)
         self._head = Head.read(use.head, use.labels, _sha256(path)) if use.head else None
-        order = _order(path, use, build, self._schema, threads or max((os.cpu_count() or 2) - 1, 1), batch)
+        order = _order(path, use, build, self._schema, threads or max((os.cpu_count() or 2) - 1, 1))
         self._client = self._start(order, limits)
         ready = self._client.ready
         self.batch, self.prefix, self.context = ready.batch, ready.prefix, ready.context
@@ -182,7 +179,7 @@ def _schema_of(use: TextUse) -> dict[str, Any] | None:
     return dict(schema)
 
 
-def _order(path: Path, use: TextUse, build: Build, schema: dict[str, Any] | None, threads: int, block: int | None) -> wire.Load:
+def _order(path: Path, use: TextUse, build: Build, schema: dict[str, Any] | None, threads: int) -> wire.Load:
     words = use.task in ("extract", "generate")
     job: wire.Job = "write" if words else "pool" if use.head or use.task == "embed" else "score"
     return wire.Load(
@@ -198,7 +195,7 @@ def _order(path: Path, use: TextUse, build: Build, schema: dict[str, Any] | None
         max_chars=use.max_chars,
         context=use.context,
         threads=threads,
-        block=block or BLOCKS[job],
+        block=BLOCKS[job],
     )
 
 
