@@ -81,6 +81,17 @@ class StdinSource(_Base, frozen=True, tag_field="type", tag="stdin"):
     """Lines of standard input, each one message."""
 
 
+class SerialSource(_Base, frozen=True, tag_field="type", tag="serial"):
+    """A microcontroller on a serial line: frames of the bridge protocol, which say what they hold, or lines as sketches print them.
+
+    The decoder may be left out. Lines have the model's channels then, by name where there are names, else in their order.
+    """
+
+    port: Annotated[str, _about("the port, best by a name that stays: `/dev/edged/SERIAL`")]
+    baud: Annotated[int, _about("bits a second, as the firmware has it; of no meaning on USB itself", ge=50, le=4_000_000)] = 115_200
+    framing: Annotated[Literal["auto", "framed", "lines"], _about("what comes: frames, or lines; auto: by what comes")] = "auto"
+
+
 class PipelineSource(_Base, frozen=True, tag_field="type", tag="pipeline"):
     """The results of another pipeline, as JSON."""
 
@@ -140,6 +151,10 @@ class TextDecoder(_Base, frozen=True, tag_field="type", tag="text"):
     encoding: Annotated[Literal["utf-8", "latin-1"], _about("how the bytes are read")] = "utf-8"
 
 
+class BridgeDecoder(_Base, frozen=True, tag_field="type", tag="bridge"):
+    """What a serial line gives: a frame says what it holds; a line's columns are told by their names, or taken in the model's order."""
+
+
 Format = Literal["json", "cloudevents", "influx"]
 When = Literal["always", "change", "alarm"]
 
@@ -174,6 +189,13 @@ class StdoutOutput(_Base, frozen=True, tag_field="type", tag="stdout"):
     when: Annotated[When, _WHEN] = "always"
 
 
+class SerialOutput(_Base, frozen=True, tag_field="type", tag="serial"):
+    """Results down to the firmware, as label, score and alarm; a slow firmware gets the newest."""
+
+    port: Annotated[str, _about("a port that a serial source reads; empty: the pipeline's own")] = ""
+    when: Annotated[When, _WHEN] = "always"
+
+
 class Escalate(_Base, frozen=True):
     """Where a person or a bigger system is asked what the model's cascade is not sure of, and answers.
 
@@ -186,9 +208,9 @@ class Escalate(_Base, frozen=True):
     broker: Annotated[Name, _about("a name under `[mqtt]`")] = "main"
 
 
-Source = MqttSource | FileSource | StdinSource | PipelineSource
-Decoder = JsonDecoder | CsvDecoder | PackedDecoder | CborDecoder | InfluxDecoder | TextDecoder
-Output = MqttOutput | FileOutput | StdoutOutput
+Source = MqttSource | SerialSource | FileSource | StdinSource | PipelineSource
+Decoder = JsonDecoder | CsvDecoder | PackedDecoder | CborDecoder | InfluxDecoder | TextDecoder | BridgeDecoder
+Output = MqttOutput | SerialOutput | FileOutput | StdoutOutput
 
 
 class Pipeline(_Base, frozen=True):
@@ -196,7 +218,7 @@ class Pipeline(_Base, frozen=True):
 
     name: Annotated[Name, _about("its name in topics and in `edged status`")]
     source: Annotated[Source, _about("where readings or texts come from")]
-    decoder: Annotated[Decoder, _about("how a message becomes readings, or a text")]
+    decoder: Annotated[Decoder, _about("how a message becomes readings, or a text; may be left out with a serial source")] = BridgeDecoder()
     model: Annotated[str, _about("name of an installed model")] = ""
     model_dir: Annotated[str, _about("a release folder used in place, for development")] = ""
     outputs: Annotated[list[Output], _about("where results go")] = msgspec.field(default_factory=lambda: [MqttOutput()])
