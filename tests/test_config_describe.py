@@ -20,7 +20,7 @@ def test_the_page_is_made_from_the_schema() -> None:
 
 
 def test_the_example_has_no_faults_but_its_missing_file(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    example, *_ = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert example == EXAMPLE
     (tmp_path / "edged.toml").write_text(example, encoding="utf-8")
     with pytest.raises(ConfigFaults) as caught:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from edged.config.check import Document
 from edged.config.layout import BadLayout, fields_of
 from edged.config.places import Path
-from edged.config.schema import CsvDecoder, Decoder, PackedDecoder, TextDecoder
+from edged.config.schema import BridgeDecoder, CsvDecoder, Decoder, PackedDecoder, TextDecoder
 from edged.config.words import show
 
 _NAME_LISTS = ("channels", "columns", "fields", "labels")
@@ -26,7 +26,7 @@ def check_decoder(decoder: Decoder, path: Path, document: Document) -> None:
 
 def labels_of(decoder: Decoder | None) -> set[str] | None:
     """Give the labels that a decoder takes from a message; None where only the messages tell."""
-    if isinstance(decoder, (PackedDecoder, TextDecoder)):
+    if isinstance(decoder, (PackedDecoder, TextDecoder, BridgeDecoder)):
         return set()
     labels = getattr(decoder, "labels", None)
     return None if labels is None else {label for label in labels if label is not None}

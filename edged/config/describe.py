@@ -123,10 +123,28 @@ To let one pipeline read the results of another, use a source of type `pipeline`
 Beyond it, the one that was silent longest is let go, with its unfinished window.
 """
 
+_SERIAL = """\
+## Serial ports
+
+```toml
+source = { type = "serial", port = "/dev/edged/A1B2" }
+outputs = [{ type = "mqtt" }, { type = "serial", when = "change" }]
+```
+
+A port is named by its whole path. `/dev/ttyACM0` may be another board after the next start; the names under `/dev/edged` stay
+with the board, and so do those under `/dev/serial/by-id`. The port need not be there: it is opened when the board is plugged in.
+
+Several pipelines may read one port. It has one `baud` and one `framing`, so they must say the same of it (`serial-clash`).
+A pipeline with another source names its decoder; the default is for serial sources alone.
+
+A `serial` output goes to the firmware on the pipeline's own port, or on one that another pipeline reads (`no-serial-source`).
+A sketch that prints lines takes no results: an output to a port with `framing = "lines"` is refused (`lines-take-no-results`).
+"""
+
 
 def describe() -> str:
     """Give the whole page."""
-    return "\n".join([_INTRO + EXAMPLE + _REFERENCE, *_tables(), _LABELS])
+    return "\n".join([_INTRO + EXAMPLE + _REFERENCE, *_tables(), _LABELS, _SERIAL])
 
 
 def _tables() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How the pipelines of a configuration hang together: names, brokers, topics, chains, loops.
+"""How the pipelines of a configuration hang together: names, brokers, topics, serial ports, chains, loops.
 
 All functions take a draft: a part with a fault of its own is None and is passed over.
 """
@@ -12,6 +12,7 @@ from edged.config.check import Document
 from edged.config.decoding import labels_of
 from edged.config.places import Path
 from edged.config.schema import Config, FileOutput, FileSource, MqttOutput, MqttSource, Pipeline, PipelineSource, StdinSource
+from edged.config.serial_lines import check_serial_lines
 from edged.config.topics import OWN_NAMES, levels_of, names_in, output_problems, overlap, source_problems
 from edged.config.words import show
 
@@ -20,6 +21,7 @@ def check_wiring(config: Config, device_id: str, document: Document) -> None:
     """Note each fault in how pipelines, brokers and topics refer to each other."""
     _check_names(config, document)
     _check_stdin(config, document)
+    check_serial_lines(pipelines_of(config), document)
     _check_chains(config, document)
     _check_brokers(config, document)
     _check_topics(config, document)
