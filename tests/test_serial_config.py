@@ -10,7 +10,7 @@ import pytest
 
 from edged.config.describe import describe
 from edged.config.load import Loaded, Machine, load_config
-from edged.config.schema import BridgeDecoder, SerialSource
+from edged.config.schema import BridgeDecoder, SerialOutput, SerialSource
 from edged.errors import ConfigFaults, Fault
 
 PORT = '{ type = "serial", port = "/dev/edged/A1B2" }'
@@ -164,6 +164,13 @@ def test_a_port_is_neither_opened_nor_looked_at(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "port")
     source = load(tmp_path, pipeline("a", serial(str(tmp_path / "port")))).config.pipelines[0].source
     assert source == SerialSource(port=str(tmp_path / "port"))
+
+
+def test_a_port_is_known_by_one_name_however_it_is_written(tmp_path: Path) -> None:
+    text = pipeline("a", serial("//dev/ttyACM0"), outputs='{ type = "serial", port = "/dev/./x/../ttyACM0" }')
+    (loaded,) = load(tmp_path, text).config.pipelines
+    assert loaded.source == SerialSource(port="/dev/ttyACM0")
+    assert loaded.outputs == [SerialOutput(port="/dev/ttyACM0")]
 
 
 def test_a_pipeline_on_a_port_needs_no_decoder(tmp_path: Path) -> None:

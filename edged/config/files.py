@@ -17,10 +17,11 @@ from msgspec import Struct, structs
 
 from edged.config.check import Document
 from edged.config.places import Path as KeyPath
-from edged.config.schema import Config, FileOutput, FileSource, Fleet, Pipeline
+from edged.config.schema import Config, FileOutput, FileSource, Fleet, Output, Pipeline, SerialOutput, SerialSource, Source
 from edged.config.words import show
 
 T = TypeVar("T", bound=Struct)
+E = TypeVar("E", Source, Output)
 
 _BROKER_FILES = ("password_file", "ca_file", "cert_file", "key_file")
 
@@ -54,9 +55,20 @@ def _repository(repository: str, folder: Path) -> str:
 def _resolve_pipeline(pipeline: Pipeline, folder: Path) -> Pipeline:
     if pipeline is None:
         return pipeline
-    source = _at(pipeline.source, folder, "path") if isinstance(pipeline.source, FileSource) else pipeline.source
-    outputs = pipeline.outputs and [_at(each, folder, "path") if isinstance(each, FileOutput) else each for each in pipeline.outputs]
+    source = _resolve_end(pipeline.source, folder)
+    outputs = pipeline.outputs and [_resolve_end(each, folder) for each in pipeline.outputs]
     return structs.replace(_at(pipeline, folder, "model_dir"), source=source, outputs=outputs)
+
+
+def _resolve_end(end: E, folder: Path) -> E:
+    if isinstance(end, (SerialSource, SerialOutput)):
+        # One port has one name from here on. A relative one stays as it is: no port lies beside the configuration.
+        return structs.replace(end, port=_plain(end.port)) if end.port and end.port.startswith("/") and "\0" not in end.port else end
+    return _at(end, folder, "path") if isinstance(end, (FileSource, FileOutput)) else end
+
+
+def _plain(path: str) -> str:
+    return "/" + os.path.normpath(path).lstrip("/")  # it keeps two slashes at the beginning
 
 
 def _at(table: T, folder: Path, *keys: str) -> T:

@@ -1,12 +1,11 @@
 """The serial ports of a configuration: their paths, what two pipelines say of one port, and which ports take results.
 
 No port is opened and none has to be there: a board may be plugged in later. All functions take a
-draft: a part with a fault of its own is None and is passed over.
+draft: a part with a fault of its own is None and is passed over; ports are written one way, as `files.resolve` does it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 from edged.config.check import Document
@@ -31,11 +30,6 @@ def check_serial_lines(pipelines: Pipelines, document: Document) -> None:
         _check_decoder(pipeline, i, document)
 
 
-def same_port(one: str, other: str) -> bool:
-    """Say whether two paths of a configuration are written for one port; links are not followed."""
-    return os.path.normpath(one) == os.path.normpath(other)
-
-
 def _sources(pipelines: Pipelines) -> Iterator[tuple[int, SerialSource]]:
     return ((i, pipeline.source) for i, pipeline in pipelines if isinstance(pipeline.source, SerialSource))
 
@@ -56,7 +50,7 @@ def _check_clashes(pipelines: Pipelines, document: Document) -> None:
         source = pipeline.source
         if not isinstance(source, SerialSource) or not source.port:
             continue
-        other, before = first.setdefault(os.path.normpath(source.port), (pipeline, source))
+        other, before = first.setdefault(source.port, (pipeline, source))
         for key in ("baud", "framing"):
             here, there = getattr(source, key), getattr(before, key)
             if here != there and None not in (here, there):
@@ -67,7 +61,7 @@ def _check_clashes(pipelines: Pipelines, document: Document) -> None:
 def _check_output(port: str, pipeline: Pipeline, pipelines: Pipelines, path: Path, document: Document) -> None:
     """Note results that no firmware listens for; `port` is empty where it is the one of the pipeline's own source."""
     candidates = pipelines if port else [(0, pipeline)]
-    readers = [source for _, source in _sources(candidates) if not port or (source.port and same_port(source.port, port))]
+    readers = [source for _, source in _sources(candidates) if port in ("", source.port)]
     if any(source.framing == "lines" for source in readers):
         text = "goes to a port of plain lines, and a sketch that prints lines takes no results"
         hint = 'remove this output, or write `framing = "framed"` where the firmware speaks the bridge protocol'
