@@ -22,12 +22,14 @@ from edged.stream.formats.choose import make_format
 from edged.stream.outputs.base import Output
 from edged.stream.outputs.file import FileOutput
 from edged.stream.outputs.mqtt import MqttOutput
+from edged.stream.outputs.serial import SerialOutput
 from edged.stream.outputs.stdout import StdoutOutput
 from edged.stream.pipeline import Sink
 from edged.stream.sources.file import FileSource
 from edged.stream.sources.mqtt import MqttSource
 from edged.stream.sources.pipeline import PipelineSource
 from edged.stream.sources.reader import Source
+from edged.stream.sources.serial import SerialSource
 from edged.stream.sources.stdin import StdinSource
 from edged.stream.worker import Worker
 
@@ -126,6 +128,9 @@ def _sinks(lane: Lane, parts: Parts) -> list[Sink]:
 
 
 def _make_output(lane: Lane, options: schema.Output, parts: Parts) -> Output:
+    if isinstance(options, schema.SerialOutput):
+        source = lane.options.source
+        return SerialOutput(parts.serial_lines[options.port or (source.port if isinstance(source, schema.SerialSource) else "")].send)
     format_ = make_format(options.format)
     if isinstance(options, schema.FileOutput):
         return FileOutput(Path(options.path), format_.encode)
@@ -150,8 +155,22 @@ def make_source(options: schema.Pipeline, parts: Parts) -> Source:
     source = options.source
     if isinstance(source, schema.MqttSource):
         return MqttSource(source.topic, source.qos)
+    if isinstance(source, schema.SerialSource):
+        return _serial_source(source, isinstance(options.decoder, schema.TextDecoder), parts)
     if isinstance(source, schema.FileSource):
         return FileSource(source.path, source.follow, parts.clock)
     if isinstance(source, schema.StdinSource):
         return StdinSource(parts.clock)
     return PipelineSource(parts.clock)
+
+
+def _serial_source(options: schema.SerialSource, texts: bool, parts: Parts) -> SerialSource:
+    """Make a source on a line, which is made with its first one."""
+    line = parts.serial_lines.get(options.port)
+    if line is None:
+        from edged.stream.sources.serial_line import SerialLine  # late: it brings pyserial
+
+        line = parts.serial_lines[options.port] = SerialLine(options, parts.clock)
+    source = SerialSource(line, texts)
+    line.add(source)
+    return source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from edged.clock import Clock
 from edged.config import schema
@@ -25,6 +26,9 @@ from edged.stream.sources.mqtt import MqttInput
 from edged.stream.sources.reader import Source
 from edged.stream.worker import Worker
 
+if TYPE_CHECKING:
+    from edged.stream.sources.serial_line import SerialLine
+
 MAIN = "main"
 SAFETY = "+safety"  # behind a broker's name: a second connection to it; no configured name has a plus
 
@@ -43,7 +47,7 @@ class Lane:
 
 @dataclass
 class Parts:
-    """Everything a daemon runs. `workers` are all of them, `shared` those that pipelines of readings share."""
+    """Everything a daemon runs. `serial_lines` are by port; `workers` are all of them, `shared` those that pipelines of readings share."""
 
     loaded: Loaded
     clock: Clock
@@ -51,6 +55,7 @@ class Parts:
     topics: DeviceTopics
     links: dict[str, Link] = field(default_factory=dict)
     inputs: dict[str, MqttInput] = field(default_factory=dict)
+    serial_lines: dict[str, SerialLine] = field(default_factory=dict)
     lanes: list[Lane] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     shared: list[Worker] = field(default_factory=list)

@@ -54,6 +54,7 @@ class Assembly:
     ) -> None:
         """`channels` are the decoder's, which may be more than the model's; `labels_of` reads a topic.
 
+        `event_time` says whether readings are expected to carry it; what comes decides.
         `new_state` makes what postprocessing keeps of a stream; `forget` clears a slot's engine.
         """
         self.given = given
@@ -75,6 +76,7 @@ class Assembly:
     def _windows(self, batch: Batch, readings: Readings) -> Iterator[Cuts | None]:
         times = readings.times if readings.times is not None else np.full(len(readings.values), batch.arrival, np.int64)
         topics = batch.topics
+        self.event_time = readings.times is not None  # a serial line may bring either
         self.timeline.again = batch.again
         if self.given.kind == "tensor":
             return self._tensors(batch, readings, times)

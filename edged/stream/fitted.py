@@ -104,11 +104,12 @@ def fit(
     manifest = inference.manifest
     columns, channels = check_channels(options, manifest), len(channels_of(options, manifest))
     event_time, labels_of = has_event_time(options.decoder), labels_reader(options.source)
-    decoder = before.decoder if before and not _needs_release(options.decoder) else decoder_for(options.decoder, manifest.input)
+    so_far = before.decoder if before else None
+    decoder = so_far if so_far and not _needs_release(options.decoder) else decoder_for(options.decoder, manifest.input, so_far)
     assembly = Assembly(
         manifest.input, channels, event_time, options.max_streams, labels_of, inference.new_state, inference.forget, counters, reject
     )
-    results = ResultMaker(device, options.name, inference.model, manifest.input.samples, event_time, run)
+    results = ResultMaker(device, options.name, inference.model, manifest.input.samples, run)
     return Fitted(inference, decoder, assembly, results, columns, identity_of(options, manifest, inference.values))
 
 
@@ -125,9 +126,9 @@ def labels_reader(source: schema.Source) -> LabelsOf:
 
 def has_event_time(decoder: schema.Decoder) -> bool:
     """Say whether a decoder's readings carry event time."""
-    return isinstance(decoder, schema.InfluxDecoder) or bool(getattr(decoder, "time", ""))
+    return isinstance(decoder, (schema.InfluxDecoder, schema.BridgeDecoder)) or bool(getattr(decoder, "time", ""))
 
 
 def _needs_release(decoder: schema.Decoder) -> bool:
-    """Say whether a decoder goes by the release: its rate, or what it renders. None that does remembers anything of its messages."""
-    return isinstance(decoder, (schema.JsonDecoder, schema.TextDecoder))  # and CborDecoder, which is a JsonDecoder
+    """Say whether a decoder goes by the release: its rate, its channels, or what it renders. What `bridge` remembers, it takes over."""
+    return isinstance(decoder, (schema.JsonDecoder, schema.TextDecoder, schema.BridgeDecoder))  # and CborDecoder, which is a JsonDecoder

@@ -261,7 +261,8 @@ class Pipeline:
                 counters.drop(verdict)
                 counters.failed_windows += 1
                 continue
-            made = fitted.results.make(stream, int(cuts.start[i]), end, verdict.output, verdict.changed, verdict.alarm, took)
+            timed = fitted.assembly.event_time
+            made = fitted.results.make(stream, int(cuts.start[i]), end, timed, verdict.output, verdict.changed, verdict.alarm, took)
             outgoing.append(made)
             places.append(i)
             if seen is not None:

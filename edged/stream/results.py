@@ -19,24 +19,32 @@ from edged.stream.streams import Stream
 class ResultMaker:
     """Makes the results of one pipeline and one loaded variant."""
 
-    def __init__(self, device: str, pipeline: str, model: ModelRef, samples: int, event_time: bool, run: str) -> None:
+    def __init__(self, device: str, pipeline: str, model: ModelRef, samples: int, run: str) -> None:
         self._device = device
         self._pipeline = pipeline
         self._model = model
         self._samples = samples
-        self._event_time = event_time
-        about = "\x00".join((device, pipeline, model.name, str(model.release), "" if event_time else run))
-        self._hash = hashlib.blake2b(about.encode(), digest_size=12)
+        about = (device, pipeline, model.name, str(model.release))
+        self._of_window = hashlib.blake2b("\x00".join((*about, "")).encode(), digest_size=12)
+        self._of_run = hashlib.blake2b("\x00".join((*about, run)).encode(), digest_size=12)
 
     def make(
-        self, stream: Stream, start: int, end: int, output: dict[str, Any], changed: bool, alarm: bool | None, timing: Timing
+        self,
+        stream: Stream,
+        start: int,
+        end: int,
+        event_time: bool,
+        output: dict[str, Any],
+        changed: bool,
+        alarm: bool | None,
+        timing: Timing,
     ) -> Outgoing:
-        """Give the result of one window; `start` and `end` in nanoseconds since 1970 UTC."""
+        """Give the result of one window; `start` and `end` in nanoseconds since 1970 UTC, by the readings themselves with `event_time`."""
         stream.results += 1
         ended = iso(end)
         result = Result(
             v=1,
-            id=self._id(stream, start, end),
+            id=self._id(stream, start, end, event_time),
             time=ended,
             device=self._device,
             pipeline=self._pipeline,
@@ -46,14 +54,14 @@ class ResultMaker:
             model=self._model,
             output=output,
             timing=timing,
-            clock="" if self._event_time else "arrival",
+            clock="" if event_time else "arrival",
             alarm=alarm,
         )
         return Outgoing(result, end, changed, bool(alarm))
 
-    def _id(self, stream: Stream, start: int, end: int) -> str:
-        digest = self._hash.copy()
-        what = f"{stream.key}\x00{start}\x00{end}" if self._event_time else f"{stream.key}\x00{stream.results}\x00{end}"
+    def _id(self, stream: Stream, start: int, end: int, event_time: bool) -> str:
+        digest = (self._of_window if event_time else self._of_run).copy()
+        what = f"{stream.key}\x00{start}\x00{end}" if event_time else f"{stream.key}\x00{stream.results}\x00{end}"
         digest.update(what.encode())
         return digest.hexdigest()
 

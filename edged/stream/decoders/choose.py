@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from edged.stream.decoders.text import TextMessages
 
 
+# The decoders that are told all by their options; `bridge` goes by what its model wants.
+ByOptions = schema.JsonDecoder | schema.CsvDecoder | schema.PackedDecoder | schema.CborDecoder | schema.InfluxDecoder | schema.TextDecoder
+
+
 class Decoder(Protocol):
     """Turns message bytes into readings. Used by one thread."""
 
@@ -24,21 +28,28 @@ class Decoder(Protocol):
         """
 
 
-def decoder_for(options: schema.Decoder, given: Input) -> Decoder | TextMessages:
-    """Make the decoder that `options` ask for, of readings or of texts, for a release's input; raises as `make_decoder`."""
+def decoder_for(options: schema.Decoder, given: Input, before: Decoder | TextMessages | None = None) -> Decoder | TextMessages:
+    """Make the decoder that `options` ask for, of readings or of texts, for a release's input; raises as `make_decoder`.
+
+    `before` is the one that the pipeline had for another release: what it learnt of its messages is taken over.
+    """
     if isinstance(options, schema.TextDecoder):
         from edged.stream.decoders.text import TextMessages
 
         return TextMessages(options, given.render)
+    if isinstance(options, schema.BridgeDecoder):
+        from edged.stream.decoders.bridge import Bridge
+
+        return Bridge(given, before if isinstance(before, Bridge) else None)
     return make_decoder(options, given.rate_hz)
 
 
-def make_decoder(options: schema.Decoder, rate_hz: float = 0.0) -> Decoder:
+def make_decoder(options: ByOptions, rate_hz: float = 0.0) -> Decoder:
     """Make the decoder that `options` ask for.
 
     `rate_hz` is the release's nominal rate: readings of one message that share one time are
-    spaced by it (0: such messages are refused). Raises OperatorError for options that make no sense together, and for a
-    decoder of texts, which is `decoders.text.TextMessages`.
+    spaced by it (0: such messages are refused). Raises OperatorError for options that make no sense together, and for
+    a decoder of texts, which is `decoders.text.TextMessages`.
     """
     match options:
         case schema.CborDecoder():

@@ -28,7 +28,10 @@ class Source(Protocol):
     """
 
     finished: bool
-    error: str
+
+    @property
+    def error(self) -> str:
+        """Give what is wrong."""
 
     def start(self, deliver: Deliver) -> None:
         """Begin; `deliver` is called from a thread of the source."""

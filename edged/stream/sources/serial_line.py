@@ -1,0 +1,207 @@
+"""One serial port of the daemon: a thread that opens it, reads it, and opens it again when it comes back.
+
+The thread is called `serial-<port>`. It never waits for a firmware to take bytes, and for a
+pipeline only where its queue is to block; meanwhile the kernel holds some 4 KiB, and what does
+not fit there is lost and shows as a gap.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edged.clock import NS, Clock
+from edged.config import schema
+from edged.errors import EdgedError
+from edged.records import Batch
+from edged.stream.sources.serial import SerialSource
+from edged.stream.sources.serial_end import SerialEnd
+from edged.stream.sources.serial_port import as_edged
+from firmware_bridge.messages import Hello, Result
+from firmware_bridge.port import Port, PortError
+
+WAKE_S = 0.1  # between two looks at timers while nothing comes
+AGAIN_S = 0.5  # between two attempts to open the port
+STOP_S = 2.0
+
+
+class OpenPort(Protocol):
+    """What the thread needs of `firmware_bridge.port.Port`."""
+
+    def read(self, timeout_s: float) -> bytes:
+        """Wait for bytes; nothing after the timeout, or when woken. Raises PortError."""
+
+    def write(self, data: bytes) -> int:
+        """Write what the port takes now, and say how many bytes that was. Raises PortError."""
+
+    def wake(self) -> None:
+        """Let a read return now."""
+
+    def close(self) -> None:
+        """Let the port go."""
+
+
+@dataclass(frozen=True)
+class SerialState:
+    """How a line is. `state`: open | waiting (not tried yet) | failing, since `since_ns` (monotonic).
+
+    `counts` are faults by name (`firmware_bridge/PROTOCOL.md`, and what the link and the line reader add). `garbled`: bytes come and
+    nothing whole among them. `silent_s`: since when an open port has brought nothing. `accuracy_ms` is the own estimate of how
+    well readings are placed in time, `drift_ppm` by how much the firmware's clock is fast. None: not known.
+    """
+
+    port: str
+    baud: int
+    state: str
+    since_ns: int
+    error: EdgedError | None
+    framing: str
+    hello: Hello | None
+    counts: dict[str, int]
+    frames: int
+    lines: int
+    readings: int
+    bytes: int
+    last_event: str
+    last_text: str
+    garbled: bool
+    silent_s: float | None
+    two_senders: bool
+    accuracy_ms: float | None
+    drift_ppm: float | None
+    unplugged: int
+    results_sent: int
+
+
+class SerialLine:
+    """A port and all pipelines that read it, or write to it."""
+
+    def __init__(self, options: schema.SerialSource, clock: Clock, open_port: Callable[[str, int], OpenPort] = Port.open) -> None:
+        self.options = options
+        self.error: EdgedError | None = None
+        self._clock = clock
+        self._open_port = open_port
+        self._end = SerialEnd(options.framing, clock)
+        self._topic = os.fsencode(options.port)
+        self._sources: list[SerialSource] = []
+        self._result: Result | None = None  # the newest that was handed over by another thread
+        self._results = 0
+        self._unsent = b""
+        self._port: OpenPort | None = None
+        self._since = clock.mono()
+        self._unplugged = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"serial-{os.path.basename(options.port)}", daemon=True)
+
+    def add(self, source: SerialSource) -> None:
+        """Let one more pipeline read; before `start`, or while the line runs."""
+        self._sources = [*self._sources, source]
+
+    def start(self) -> None:
+        """Open the port, and keep it open; may be called again."""
+        if not self._thread.is_alive() and not self._stopping.is_set():
+            self._thread.start()
+
+    def leave(self, source: SerialSource) -> None:
+        """Let a pipeline read no more; with the last one the port is closed. May be called again."""
+        self._sources = [each for each in self._sources if each is not source]
+        if self._sources or self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(STOP_S)
+
+    def send(self, result: Result) -> None:
+        """Hand a result over; the newest counts. For any thread; waits for nothing."""
+        self._result = result
+        self._results += 1
+        self._wake()
+
+    def state(self) -> SerialState:
+        """Say how the line is now. For any thread."""
+        end, port, now = self._end, self._port, self._clock.mono()
+        stamps = end.link.stamps
+        fit = stamps.fit if stamps else None
+        accuracy = fit.accuracy_ns if fit else None
+        return SerialState(
+            self.options.port,
+            self.options.baud,
+            "open" if port else "failing" if self.error else "waiting",
+            self._since,
+            self.error,
+            end.framing,
+            end.link.hello,
+            {name: count for counts in (end.link.counts, end.lines_in.counts) for name, count in counts.copy().items() if count},
+            end.link.frames,
+            end.lines,
+            end.readings,
+            end.bytes,
+            end.last_event,
+            end.last_text,
+            port is not None and end.garbled(now),
+            (now - max(end.last_bytes_ns, self._since)) / NS if port else None,
+            end.link.two_senders,
+            None if accuracy is None else accuracy / 1e6,
+            fit.drift_ppm if fit else None,
+            self._unplugged,
+            self._results,
+        )
+
+    def _wake(self) -> None:
+        port = self._port
+        if port is not None:
+            port.wake()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                port = self._open_port(self.options.port, self.options.baud)
+            except PortError as error:
+                self._failed(error)
+                self._stopping.wait(AGAIN_S)
+                continue
+            try:
+                self._begin(port)
+                while not self._stopping.is_set():
+                    self._turn(port)
+            except PortError as error:
+                self._unplugged += 1
+                self._failed(error)
+                self._stopping.wait(AGAIN_S)
+            finally:
+                self._port = None
+                port.close()
+
+    def _begin(self, port: OpenPort) -> None:
+        now = self._clock.mono()
+        self._unsent = b""
+        self._end.opened(now)
+        self._since, self.error = now, None
+        self._port = port
+
+    def _failed(self, error: PortError) -> None:
+        told = as_edged(error)
+        if self.error is None or self.error.code != told.code:
+            self._since = self._clock.mono()
+        self.error = told
+
+    def _turn(self, port: OpenPort) -> None:
+        """Read what has come and hand it on; write what is due, as much as the port takes now."""
+        data = port.read(WAKE_S)
+        now = self._clock.mono()
+        if data:
+            came = self._end.take_in(data, now)
+            for source in self._sources:
+                payloads = (came.texts or came.lines) if source.texts else (came.blocks or came.lines)
+                if payloads:
+                    source.put(Batch([self._topic] * len(payloads), list(payloads), self._clock.wall(), now))
+        result, self._result = self._result, None
+        if result is not None:
+            self._end.send(result, now)
+        self._unsent = self._unsent or self._end.wake(now)
+        if self._unsent:
+            self._unsent = self._unsent[port.write(self._unsent) :]
