@@ -380,7 +380,7 @@ def judged(fault: EdgedError) -> dict[str, str]:
     beliefs = SimpleNamespace(fault=fault, faults={})
     pushes = SimpleNamespace(instructions=SimpleNamespace(beliefs=beliefs, clock_state="synced", now=now.wall), pursuits={})
     updates = SimpleNamespace(pushes=pushes, pushes_fault=None, fault=None, bug=None, bad_lines=0, stale={}, stuck="", fleet_dropped={})
-    parts = SimpleNamespace(lanes=[], links={}, clock=now, topics=None, delivery=None, selection=None, around=None)
+    parts = SimpleNamespace(lanes=[], links={}, serial_lines={}, clock=now, topics=None, delivery=None, selection=None, around=None)
     conditions = Conditions(now)
     Judge(parts, conditions, updates).look()  # type: ignore[arg-type]
     return {each.code: each.hint for each in conditions.list()}

@@ -1,12 +1,13 @@
 """The status screen: a snapshot as lines for people; pure.
 
-First who and how the board is, the way out (brokers, spool, updates), then what is wrong,
+First who and how the board is, the way out (brokers, spool, updates), serial ports, then what is wrong,
 worst first, and updates of models, then one row a pipeline. Nothing that is wrong is cut; names are.
 """
 
 from __future__ import annotations
 
 from edged.cli.columns import GAP, Cell, Column, clean, fit, painted, table, wide, wrap, wrap_words
+from edged.cli.render_serial import serial_lines
 from edged.cli.updates import short, update_lines
 from edged.cli.wording import NOTHING, amount, count, duration
 from edged.service.headline import machine, who
@@ -28,7 +29,7 @@ _LONGEST_TEXT = 1000
 def render(snapshot: Snapshot, width: int = MAX_WIDTH, colour: bool = False) -> str:
     """Write the screen in lines of at most `width` columns (20 at least), each ended by a newline."""
     width = max(width, 20)
-    lines = [*_head(snapshot, width, colour), *_ways_out(snapshot, width, colour)]
+    lines = [*_head(snapshot, width, colour), *_ways_out(snapshot, width, colour), *serial_lines(snapshot.serial, width, colour)]
     for note in snapshot.board.notes:
         lines += wrap_words(fit(clean(note), _LONGEST_TEXT), width, "· ")
     for condition in snapshot.health:

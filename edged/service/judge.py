@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from edged.clock import NS, Clock
+from edged.config import schema
 from edged.errors import BoardError, EdgedError, OperatorError, Untrusted
 from edged.fleet.timekeeping import UNSYNCED
 from edged.service.control_path import ControlPath
@@ -12,6 +13,7 @@ from edged.service.health import Conditions
 from edged.service.parts import MAIN, Lane, Parts
 from edged.service.progress import is_stuck
 from edged.service.report import dropped_of
+from edged.service.serial_health import SerialHealth
 from edged.service.snapshot import ERROR, INFO, WARNING
 
 _GRACE_NS = 5 * NS  # a broker that closed a connection may be back at once
@@ -48,6 +50,7 @@ class Judge:
         self._parts = parts
         self._updates = updates
         self._conditions = conditions
+        self._serial = SerialHealth(parts, conditions)
         self._rejected = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
         self._dropped = {lane.options.name: LastHour(parts.clock) for lane in parts.lanes}
         self._where_samples_are = f"see {parts.topics.event('rejected')}" if MAIN in parts.links else ""
@@ -66,6 +69,7 @@ class Judge:
             self._link(name)
         for lane in self._parts.lanes:
             self._lane(lane)
+        self._serial.look()
         self._spool()
         self._control_path()
         self._fleet()
@@ -210,7 +214,9 @@ class Judge:
         inbox = pipeline.inbox
         text = f"{inbox.waiting:,} messages wait; it takes less than comes, and a broker may drop what waits there without telling"
         self._hold("falling-behind", name, WARNING, inbox.waiting > inbox.size, text, "lighten the load, or raise the broker's queue limit")
-        self._hold("source-failing", name, ERROR, bool(lane.source.error), lane.source.error)
+        # What is wrong with a serial port is told once for the port, not for each pipeline on it.
+        failing = "" if isinstance(lane.options.source, schema.SerialSource) else lane.source.error
+        self._hold("source-failing", name, ERROR, bool(failing), failing)
         failing = "; ".join(sink.output.failing for sink in pipeline.sinks if sink.output.failing)
         self._hold("output-failing", name, ERROR, bool(failing), failing)
         last = pipeline.last_error

@@ -27,6 +27,7 @@ def render(snapshot: Snapshot) -> str:
 def _families(s: Snapshot) -> Iterator[Family]:
     yield from _daemon(s)
     yield from _brokers(s)
+    yield from _serial(s)
     yield from _pipelines(s)
     yield from _spool(s)
 
@@ -46,6 +47,18 @@ def _daemon(s: Snapshot) -> Iterator[Family]:
 def _brokers(s: Snapshot) -> Iterator[Family]:
     connected = [({"broker": name}, broker.state == "connected") for name, broker in s.brokers.items()]
     yield "broker_connected", "gauge", "1 while the broker is connected.", connected
+
+
+def _serial(s: Snapshot) -> Iterator[Family]:
+    each = [({"port": port.port}, port) for port in s.serial]
+    yield "serial_connected", "gauge", "1 while the port is open.", [(label, port.state == "open") for label, port in each]
+    yield "serial_readings_total", "counter", "Readings that came in frames.", [(label, port.readings) for label, port in each]
+    yield "serial_frames_total", "counter", "Whole frames that came.", [(label, port.frames) for label, port in each]
+    yield "serial_lines_total", "counter", "Lines of text that came.", [(label, port.lines) for label, port in each]
+    yield "serial_bytes_total", "counter", "Bytes that came.", [(label, port.bytes) for label, port in each]
+    faults = [s for label, port in each for s in _by_reason(label, port.faults)]
+    yield "serial_faults_total", "counter", "What was wrong, missing or dropped on the line, by reason.", faults
+    yield "serial_unplugged_total", "counter", "Times that the port went away.", [(label, port.unplugged) for label, port in each]
 
 
 def _pipelines(s: Snapshot) -> Iterator[Family]:

@@ -20,6 +20,7 @@ from edged.service.delivery import Delivery
 from edged.service.embedded import EmbeddedBroker
 from edged.service.fleet_line import FleetLine
 from edged.service.selection import Selection
+from edged.service.serial_status import SerialRates
 from edged.stream.build import Around
 from edged.stream.pipeline import Pipeline
 from edged.stream.sources.mqtt import MqttInput
@@ -47,7 +48,7 @@ class Lane:
 
 @dataclass
 class Parts:
-    """Everything a daemon runs. `serial_lines` are by port; `workers` are all of them, `shared` those that pipelines of readings share."""
+    """Everything a daemon runs; what is serial, by port. `workers` are all of them, `shared` those that pipelines of readings share."""
 
     loaded: Loaded
     clock: Clock
@@ -56,6 +57,7 @@ class Parts:
     links: dict[str, Link] = field(default_factory=dict)
     inputs: dict[str, MqttInput] = field(default_factory=dict)
     serial_lines: dict[str, SerialLine] = field(default_factory=dict)
+    serial_rates: dict[str, SerialRates] = field(default_factory=dict)
     lanes: list[Lane] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     shared: list[Worker] = field(default_factory=list)

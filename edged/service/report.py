@@ -24,6 +24,7 @@ from edged.service.health import Conditions
 from edged.service.parts import Lane, Parts, runners_mib
 from edged.service.progress import is_stuck
 from edged.service.reported import content
+from edged.service.serial_status import serial_status
 from edged.service.snapshot import (
     BoardStatus,
     BrokerStatus,
@@ -66,6 +67,7 @@ def snapshot(parts: Parts, life: Life, conditions: Conditions, updates: ControlP
         board=_board(parts, updates),
         memory=MemoryStatus(pss_mib() + runners_mib(parts), config.device.memory_budget_mib or None),
         brokers={name: _broker(parts, name, clock) for name in parts.links},
+        serial=[serial_status(line.state(), parts.serial_rates.get(port), clock.mono()) for port, line in parts.serial_lines.items()],
         pipelines=[pipeline_status(lane, clock, updates.costs.get(lane.options.name)) for lane in parts.lanes],
         models=[_model(lane, held) for lane in parts.lanes if lane.pipeline is not None],
         updates=updates.statuses(),

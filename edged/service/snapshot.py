@@ -15,6 +15,7 @@ from msgspec import field
 
 from edged.errors import PeerError
 from edged.service.cascade_status import CascadeStatus
+from edged.service.serial_status import SerialStatus
 
 VERSION = 1
 ERROR = "error"
@@ -257,6 +258,7 @@ class Snapshot(msgspec.Struct):
     board: BoardStatus = field(default_factory=BoardStatus)
     memory: MemoryStatus = field(default_factory=MemoryStatus)
     brokers: dict[str, BrokerStatus] = {}
+    serial: list[SerialStatus] = []
     pipelines: list[PipelineStatus] = []
     models: list[ModelStatus] = []
     updates: list[UpdateStatus] = []
