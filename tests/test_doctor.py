@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -86,6 +87,20 @@ def test_a_configuration_with_faults_is_told_and_the_board_is_checked_all_the_sa
     assert of_check(report, "config")[0]["code"] == "config-fault"
     assert of_check(report, "engine")
     assert not of_check(report, "broker")
+
+
+def test_a_serial_port_that_a_pipeline_reads_is_looked_at_and_not_opened(tmp_path: Path) -> None:
+    """The port is a pipe: who opens it waits for ever. No decoder is named, and nobody is plugged in."""
+    os.mkfifo(tmp_path / "pipe")
+    lines = [f'{{ type = "serial", port = "{tmp_path / name}" }}' for name in ("pipe", "gone", "gone")]
+    config = "".join(
+        pipeline(f"p{i}", line, decoder='{ type = "bridge" }', outputs='[{ type = "stdout" }]') for i, line in enumerate(lines)
+    )
+    (tmp_path / "edged.toml").write_text(config)
+    _, report = run_json(tmp_path)
+    errors = {(each["code"], each["subject"]) for each in of_check(report, "serial") if each["severity"] == "error"}
+    assert errors == {("serial-unusable", str(tmp_path / "pipe")), ("serial-missing", str(tmp_path / "gone"))}
+    assert of_check(report, "config")[0]["code"] == "ok"
 
 
 def test_without_a_configuration_the_board_is_checked(tmp_path: Path) -> None:

@@ -277,22 +277,24 @@ def closed_ports(root: Path) -> Tree:
     return seen
 
 
-def rights(root: Path, account: Account, used: bool = True) -> Finding:
+def rights(root: Path, account: Account, named: str = "/dev/edged/A1B2") -> Finding:
     """Judge the ports of the tree as if they belonged to a group `dialout`."""
-    ports = [serial.Port(path.name, (root / path).stat()) for path in closed_ports(root).find("dev/tty*")]
-    as_dialout = [replace(port, status=os.stat_result((*port.status[:5], 20, *port.status[6:10]))) for port in ports]
-    (finding,) = serial.judge_rights(as_dialout, account, used, {20: "dialout"})
+    ports = [serial.Port(f"/{path}", (root / path).stat()) for path in closed_ports(root).find("dev/tty*")]
+    as_dialout = [replace(port, status=os.stat_result((*port.status[:5], 20, *port.status[6:10])), named=named) for port in ports]
+    (finding,) = serial.judge_rights(as_dialout, account, {20: "dialout"})
     return finding
 
 
 def test_a_user_outside_the_group_is_told_how_to_join(tmp_path: Path) -> None:
     finding = rights(tmp_path, ALONE)
-    assert (finding.code, finding.severity, finding.fix) == ("serial-not-allowed", WARNING, "sudo usermod -aG dialout press")
-    assert "/dev/ttyACM0, /dev/ttyAMA0, /dev/ttyUSB0" in finding.text
+    assert (finding.code, finding.severity, finding.fix) == ("serial-not-allowed", ERROR, "sudo usermod -aG dialout press")
+    assert finding.text == "user press may not use /dev/edged/A1B2"
 
 
 def test_ports_that_no_pipeline_uses_are_only_a_hint(tmp_path: Path) -> None:
-    assert rights(tmp_path, ALONE, used=False).severity == HINT
+    finding = rights(tmp_path, ALONE, named="")
+    assert finding.severity == HINT
+    assert finding.text == "user press may not use /dev/ttyACM0, /dev/ttyAMA0, /dev/ttyUSB0"
 
 
 def test_the_service_is_judged_by_its_own_groups(tmp_path: Path) -> None:
@@ -305,25 +307,133 @@ def test_a_member_of_the_group_and_root_may_open_the_ports(tmp_path: Path) -> No
     seen = closed_ports(tmp_path)
     member = replace(ALONE, gids=frozenset({os.getegid()}))
     for account in (member, Account("root", 0, frozenset(), service=True)):
-        assert list(found(serial.check_serial(seen, account, used=True))) == ["ok"]
+        assert list(found(serial.check_serial(seen, account, []))) == ["ok"]
 
 
 def test_a_board_without_ports_gets_no_finding(tmp_path: Path) -> None:
-    assert list(serial.check_serial(Tree(tmp_path), ALONE, used=True)) == []
+    assert list(serial.check_serial(Tree(tmp_path), ALONE, [])) == []
 
 
 @pytest.mark.parametrize("name", ["ModemManager", "brltty"])
 def test_a_program_that_grabs_usb_ports_is_found(tmp_path: Path, name: str) -> None:
     files = {**PORTS, "proc/812/comm": f"{name}\n", "proc/1/comm": "systemd\n"}
     root = Account("root", 0, frozenset(), service=False)
-    assert name in found(serial.check_serial(tree(tmp_path, files), root, used=True))["serial-grabbed"].text
+    assert name in found(serial.check_serial(tree(tmp_path, files), root, []))["serial-grabbed"].text
 
 
 @pytest.mark.parametrize("console", ["serial0,115200", "ttyAMA0,115200"])
 def test_a_console_on_the_boards_own_port_is_found(tmp_path: Path, console: str) -> None:
     files = {**PORTS, "proc/cmdline": f"console={console} console=tty1\n", "usr/bin/raspi-config": ""}
-    finding = found(serial.check_serial(tree(tmp_path, files), Account("root", 0, frozenset(), service=False), used=True))["serial-console"]
+    finding = found(serial.check_serial(tree(tmp_path, files), Account("root", 0, frozenset(), service=False), []))["serial-console"]
     assert finding.fix == "sudo raspi-config nonint do_serial_cons 1 && sudo reboot"
+
+
+def plugged(root: Path, **links: str) -> Tree:
+    """Give a tree with a port `ttyACM0` that has a name which stays, and one process for each of `links`, which has that file open."""
+    seen = tree(root, {"dev/ttyACM0": "", "dev/edged/keep": ""})
+    (root / "dev/edged/A1B2").symlink_to("../ttyACM0")
+    for i, (name, link) in enumerate(links.items()):
+        process = root / "proc" / str(100 + i)
+        (process / "fd").mkdir(parents=True)
+        (process / "comm").write_text(f"{name}\n")
+        (process / "fd" / "7").symlink_to(link)
+    return seen
+
+
+ROOT = Account("root", 0, frozenset(), service=True)
+
+
+def terminal(major: int, minor: int) -> serial.Port:
+    """Give a port of a device number."""
+    status = os.stat_result((stat.S_IFCHR | 0o660, *[0] * 9), {"st_rdev": os.makedev(major, minor)})
+    return serial.Port("/dev/ttyX0", status, "/dev/edged/A1B2")
+
+
+DRIVERS = {
+    "proc/tty/drivers": """\
+/dev/tty             /dev/tty        5       0 system:/dev/tty
+acm                  /dev/ttyACM   166 0-255 serial
+serial               /dev/ttyS       4 64-95 serial
+pty_slave            /dev/pts      136 0-1048575 pty:slave
+unknown              /dev/tty        4 1-63 console
+broken row
+odd                  /dev/odd        7 a-b serial
+"""
+}
+
+
+def test_a_port_that_a_pipeline_reads_and_that_is_not_there_is_an_error_that_names_what_is(tmp_path: Path) -> None:
+    finding = found(serial.check_serial(plugged(tmp_path), ROOT, ["/dev/edged/A1B2", "/dev/edged/GONE"]))["serial-missing"]
+    assert (finding.severity, finding.subject) == (ERROR, "/dev/edged/GONE")
+    assert "there are /dev/edged/A1B2" in finding.advice
+
+
+def test_a_missing_port_is_told_also_on_a_board_without_any(tmp_path: Path) -> None:
+    assert list(found(serial.check_serial(Tree(tmp_path), ROOT, ["/dev/ttyACM0"]))) == ["serial-missing"]
+
+
+@pytest.mark.parametrize(("number", "fits"), [((166, 3), True), ((4, 64), True), ((136, 9), True), ((4, 1), False), ((1, 3), False)])
+def test_a_port_is_a_serial_one_by_the_kernels_drivers(tmp_path: Path, number: tuple[int, int], fits: bool) -> None:
+    codes = [each.code for each in serial.judge_kinds([terminal(*number)], tree(tmp_path, DRIVERS))]
+    assert codes == ([] if fits else ["serial-unusable"])
+
+
+def test_a_file_is_no_port_and_a_kernel_that_does_not_tell_its_drivers_is_believed(tmp_path: Path) -> None:
+    seen = plugged(tmp_path)
+    assert list(found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))) == ["serial-unusable"]
+    assert list(serial.judge_kinds([terminal(1, 3)], seen)) == []
+
+
+def test_a_real_terminal_is_a_port_and_the_null_device_is_none() -> None:
+    master, slave = os.openpty()
+    try:
+        port = serial.Port(os.ttyname(slave), os.stat(os.ttyname(slave)), "/dev/edged/A1B2")
+        assert list(serial.judge_kinds([port], Tree())) == []
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert [each.code for each in serial.judge_kinds([replace(port, status=os.stat("/dev/null"))], Tree())] == ["serial-unusable"]
+
+
+def test_a_program_that_has_the_port_open_is_named(tmp_path: Path) -> None:
+    seen = plugged(tmp_path, minicom="/dev/ttyACM0", cat="/dev/ttyACM1")
+    findings = found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))
+    assert findings["serial-busy"].text == "minicom (process 100) has it open, and a pipeline reads it"
+    assert findings["serial-busy"].subject == "/dev/edged/A1B2"
+
+
+@pytest.mark.parametrize(
+    "words", [("/usr/bin/python3", "/usr/local/bin/edged", "run", "--config", "x"), ("python3", "-P", "-m", "edged.cli.main", "run")]
+)
+def test_the_daemon_itself_may_have_the_port_open(tmp_path: Path, words: tuple[str, ...]) -> None:
+    seen = plugged(tmp_path, edged="/dev/ttyACM0")
+    (tmp_path / "proc/100/cmdline").write_text("\0".join((*words, "")))
+    assert "serial-busy" not in found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))
+
+
+def test_a_monitor_of_ours_in_the_way_of_the_daemon_is_named_as_any_program(tmp_path: Path) -> None:
+    seen = plugged(tmp_path, edged="/dev/ttyACM0")
+    (tmp_path / "proc/100/cmdline").write_text("edged\0serial\0monitor\0/dev/ttyACM0\0")
+    assert "serial-busy" in found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))
+
+
+def test_a_closed_port_that_a_pipeline_reads_is_an_error_and_others_are_a_hint(tmp_path: Path) -> None:
+    seen = closed_ports(tmp_path)
+    (tmp_path / "dev/edged").mkdir()
+    (tmp_path / "dev/edged/A1B2").symlink_to("../ttyACM0")
+    closed = [each for each in serial.check_serial(seen, ALONE, ["/dev/edged/A1B2"]) if each.code == "serial-not-allowed"]
+    assert {each.severity: each.text for each in closed} == {
+        ERROR: "user press may not use /dev/edged/A1B2",
+        HINT: "user press may not use /dev/ttyUSB0, /dev/ttyAMA0",
+    }
+
+
+def test_a_port_of_an_unusual_name_is_judged_too(tmp_path: Path) -> None:
+    """Boards have on-board ports such as ttyTHS1 and ttymxc2; only those that are named are looked at."""
+    seen = tree(tmp_path, {"dev/ttyTHS1": "", **PORTS})
+    (tmp_path / "dev/ttyTHS1").chmod(0o660)
+    texts = [each.text for each in serial.check_serial(seen, ALONE, ["/dev/ttyTHS1"]) if each.code == "serial-not-allowed"]
+    assert "user press may not use /dev/ttyTHS1" in texts
 
 
 # -- Python and its wheels ------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from edged.board.tree import Tree
 from edged.clock import Clock
 from edged.config.defaults import Machine, default_socket
 from edged.config.load import Loaded
-from edged.config.schema import Broker
+from edged.config.schema import Broker, SerialSource
 from edged.doctor.account import account_of
 from edged.doctor.broker import Asked, check_broker
 from edged.doctor.certificates import check_certificates
@@ -85,7 +85,7 @@ def checks_of(place: Place) -> list[Check]:
         ("thermal", lambda: check_thermal(tree, place.run)),
         ("service", lambda: check_unit(tree, place.run, place.config)),
         ("daemon", lambda: check_daemon(socket)),
-        ("serial", lambda: check_serial(tree, account_of(find_unit(tree), tree), _uses_serial(place.loaded))),
+        ("serial", lambda: check_serial(tree, account_of(find_unit(tree), tree), _serial_ports(place.loaded))),
     ]
     if place.config:
         config = place.config
@@ -141,7 +141,7 @@ def _of_broker(loaded: Loaded, name: str, broker: Broker, now: int) -> Check:
     return "broker", lambda: check_broker(Asked(name, broker, needs_of(loaded.config, name), now))
 
 
-def _uses_serial(loaded: Loaded | None) -> bool:
-    """Say whether a pipeline reads or writes a serial port, by the `type` of its ends."""
-    ends = [end for each in loaded.config.pipelines for end in (each.source, *each.outputs)] if loaded else []
-    return any(end.__struct_config__.tag == "serial" for end in ends)
+def _serial_ports(loaded: Loaded | None) -> list[str]:
+    """Give the serial ports that pipelines read; results go to no others."""
+    sources = [each.source for each in loaded.config.pipelines] if loaded else []
+    return list(dict.fromkeys(source.port for source in sources if isinstance(source, SerialSource)))
