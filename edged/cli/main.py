@@ -39,6 +39,7 @@ COMMANDS = {
     "fleet": "Sign releases and orders for a fleet of boards, publish them, and watch.",
     "record": "Record what comes from a source into a file.",
     "replay": "Run a recording through a pipeline.",
+    "serial": "Show what a microcontroller sends, before anything is configured.",
     "service": "Install or remove the service that runs edged at every boot.",
 }
 
