@@ -118,7 +118,8 @@ class Senders:
         if other and not other.of_two and now_ns - other.last_ns < SILENT_NS:
             return self._back_to(other, current, frame, now_ns)
         if other and other.of_two and now_ns - current.last_ns < SILENT_NS:
-            return self._drop(other, frame, now_ns)
+            self._drop(other, frame, now_ns)
+            return None
         if frame.type in _ANSWERS:
             self.counts["other-sender"] += 1
             return None
@@ -180,9 +181,9 @@ def _restarts(sender: Sender, frame: frames.Frame, ahead: int, now_ns: int) -> b
 
 def _is_another_clocks(tick: int, sender: Sender, now_ns: int) -> bool:
     """Say whether the clock that gave a sender's last tick cannot show `tick` now: it lies before, or in the future."""
-    if sender.tick is None or sender.stamps is None:
+    if sender.tick is None or sender.stamps is None or sender.rates is None:
         return False
-    tick_hz = sender.stamps.fit.tick_hz
+    tick_hz = sender.rates[0]
     passed_s = (now_ns - sender.tick_ns) / 1e9
     if passed_s * tick_hz < 2**31 and sender.stamps.goes_back(tick):
         return True

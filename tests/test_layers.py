@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import REPO
 
 PACKAGE = REPO / "edged"
+BRIDGE = REPO / "firmware_bridge"
 
 # A layer imports lower layers only; packages of one layer do not import each other.
 LAYERS: dict[str, tuple[int, str]] = {
@@ -53,6 +54,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
         "its exceptions end there, and what a server says is bounded there",
     ),
     "cbor2": ({"stream/decoders/cbor.py"}, "its decoder meets bytes from outside"),
+    "serial": (set(), "firmware_bridge opens serial ports, and its exceptions end there"),
     "sklearn": ({"fitting/logistic.py"}, "fitted off the board; a board computes with numpy alone"),
     "tomlkit": ({"fitting/manifest_edit.py"}, "edits a publisher's file and leaves the rest of it as it is"),
     "structlog": (
@@ -61,23 +63,39 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
     ),
 }
 
+# Who may speak with firmware: the bridge beside edged knows nothing of it.
+SPEAK_WITH_FIRMWARE = {"stream", "service", "cli", "doctor"}
+BRIDGE_NEEDS = {"serial": {"port.py"}, "numpy": {"clock_fit.py"}}
+
 # What runs from a shell prompt all day must start in a blink on a small board.
 QUICK = ["status", "top", "check", "why"]
-HEAVY = ["numpy", "paho", "structlog", "tflite_runtime", "ai_edge_litert", "sklearn", "tomlkit", "tuf", "securesystemslib", "urllib3"]
+HEAVY = [
+    "numpy",
+    "paho",
+    "structlog",
+    "tflite_runtime",
+    "ai_edge_litert",
+    "sklearn",
+    "tomlkit",
+    "tuf",
+    "securesystemslib",
+    "urllib3",
+    "serial",
+]
 
 
-def modules() -> list[Path]:
-    return sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+def modules(package: Path = PACKAGE) -> list[Path]:
+    return sorted(path.relative_to(package) for path in package.rglob("*.py"))
 
 
-def imports(module: Path) -> Iterator[tuple[int, str]]:
+def imports(module: Path, package: Path = PACKAGE) -> Iterator[tuple[int, str]]:
     """Give the line and dotted name of each import, wherever in the module it stands."""
-    tree = ast.parse((PACKAGE / module).read_bytes())
+    tree = ast.parse((package / module).read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, name.name) for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"edged/{module}:{node.lineno}: imports are absolute here"
+            assert not node.level, f"{package.name}/{module}:{node.lineno}: imports are absolute here"
             yield from ((node.lineno, f"{node.module}.{name.name}") for name in node.names)
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("import_module", "__import__"):
             text = node.args[0]
@@ -121,6 +139,22 @@ def test_a_foreign_package_is_imported_in_its_places_only(foreign: str) -> None:
     places, reason = ONLY_IN[foreign]
     found = {str(module) for module in modules() for _, name in imports(module) if name.split(".")[0] == foreign}
     assert found <= places, f"{foreign} is for {', '.join(sorted(places))}: {reason}"
+
+
+def test_only_what_handles_readings_or_people_speaks_with_firmware() -> None:
+    found = {home(module) for module in modules() for _, name in imports(module) if name.split(".")[0] == "firmware_bridge"}
+    assert found <= SPEAK_WITH_FIRMWARE
+
+
+def test_the_bridge_imports_itself_and_what_it_needs() -> None:
+    """It can be used without edged, and all but its port without pyserial."""
+    foreign = [
+        (str(module), name.split(".")[0])
+        for module in modules(BRIDGE)
+        for _, name in imports(module, BRIDGE)
+        if name.split(".")[0] not in sys.stdlib_module_names | {"firmware_bridge"}
+    ]
+    assert [(module, name) for module, name in foreign if module not in BRIDGE_NEEDS.get(name, set())] == []
 
 
 @pytest.mark.parametrize("command", QUICK)

@@ -30,6 +30,8 @@ MACHINE = [
         r"(?m)^\s*(?:extra-)?index-url\s*=",
     )
 ]
+# The Python of the bridge; of its firmware side the wheel holds the library alone.
+BRIDGE = re.compile(r"firmware_bridge/[^/]+$")
 _FENCE = re.compile(r"^<!-- (?P<mark>run|file: (?P<file>[\w./-]+)) -->\n```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -49,7 +51,9 @@ def named(path: Path) -> str:
     return str(path.relative_to(REPO))
 
 
-MODULES = [path for path in tracked() if path.suffix == ".py" and path.relative_to(REPO).parts[0] in ("edged", "bench", "soak")]
+MODULES = [
+    path for path in tracked() if path.suffix == ".py" and path.relative_to(REPO).parts[0] in ("edged", "firmware_bridge", "bench", "soak")
+]
 
 
 def test_every_module_says_its_job_in_its_first_line() -> None:
@@ -127,7 +131,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_wheel_holds_what_runs(wheel: list[str]) -> None:
-    parts = [named(path) for path in tracked() if named(path).startswith("edged/")]
+    parts = [named(path) for path in tracked() if named(path).startswith("edged/") or BRIDGE.match(named(path))]
     assert sorted(set(parts) - set(wheel)) == []
 
 
@@ -151,6 +155,16 @@ def test_the_wheel_holds_every_device_profile_and_the_unit(wheel: list[str]) -> 
     profiles = [f"edged/device_profiles/{path.name}" for path in (REPO / "device_profiles").glob("*.toml")]
     unit = ["edged.service", "edged.sysusers.conf", "edged.tmpfiles.conf", "99-edged.rules", "edged.toml"]
     assert sorted({*profiles, *(f"edged/systemd/{name}" for name in unit)} - set(wheel)) == []
+
+
+def test_the_wheel_holds_the_bridge_for_firmware_too(wheel: list[str]) -> None:
+    """Who installed edged has the C library and the protocol at hand; what tests them stays in the checkout."""
+    needed = {
+        f"firmware_bridge/{name}"
+        for name in ("PROTOCOL.md", "golden.txt", "py.typed", "firmware/edged_bridge.h", "firmware/edged_bridge.c")
+    }
+    assert sorted(needed - set(wheel)) == []
+    assert [name for name in wheel if name.startswith(("firmware_bridge/firmware/test", "firmware_bridge/firmware/example"))] == []
 
 
 def test_the_wheel_holds_the_licence_and_no_tests(wheel: list[str]) -> None:
