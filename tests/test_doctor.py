@@ -99,7 +99,7 @@ def test_a_serial_port_that_a_pipeline_reads_is_looked_at_and_not_opened(tmp_pat
     (tmp_path / "edged.toml").write_text(config)
     _, report = run_json(tmp_path)
     errors = {(each["code"], each["subject"]) for each in of_check(report, "serial") if each["severity"] == "error"}
-    assert errors == {("serial-unusable", str(tmp_path / "pipe")), ("serial-missing", str(tmp_path / "gone"))}
+    assert errors == {("serial-port-unusable", str(tmp_path / "pipe")), ("serial-port-missing", str(tmp_path / "gone"))}
     assert of_check(report, "config")[0]["code"] == "ok"
 
 

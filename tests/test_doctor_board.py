@@ -287,7 +287,7 @@ def rights(root: Path, account: Account, named: str = "/dev/edged/A1B2") -> Find
 
 def test_a_user_outside_the_group_is_told_how_to_join(tmp_path: Path) -> None:
     finding = rights(tmp_path, ALONE)
-    assert (finding.code, finding.severity, finding.fix) == ("serial-not-allowed", ERROR, "sudo usermod -aG dialout press")
+    assert (finding.code, finding.severity, finding.fix) == ("serial-port-not-allowed", ERROR, "sudo usermod -aG dialout press")
     assert finding.text == "user press may not use /dev/edged/A1B2"
 
 
@@ -363,24 +363,24 @@ odd                  /dev/odd        7 a-b serial
 
 
 def test_a_port_that_a_pipeline_reads_and_that_is_not_there_is_an_error_that_names_what_is(tmp_path: Path) -> None:
-    finding = found(serial.check_serial(plugged(tmp_path), ROOT, ["/dev/edged/A1B2", "/dev/edged/GONE"]))["serial-missing"]
+    finding = found(serial.check_serial(plugged(tmp_path), ROOT, ["/dev/edged/A1B2", "/dev/edged/GONE"]))["serial-port-missing"]
     assert (finding.severity, finding.subject) == (ERROR, "/dev/edged/GONE")
     assert "there are /dev/edged/A1B2" in finding.advice
 
 
 def test_a_missing_port_is_told_also_on_a_board_without_any(tmp_path: Path) -> None:
-    assert list(found(serial.check_serial(Tree(tmp_path), ROOT, ["/dev/ttyACM0"]))) == ["serial-missing"]
+    assert list(found(serial.check_serial(Tree(tmp_path), ROOT, ["/dev/ttyACM0"]))) == ["serial-port-missing"]
 
 
 @pytest.mark.parametrize(("number", "fits"), [((166, 3), True), ((4, 64), True), ((136, 9), True), ((4, 1), False), ((1, 3), False)])
 def test_a_port_is_a_serial_one_by_the_kernels_drivers(tmp_path: Path, number: tuple[int, int], fits: bool) -> None:
     codes = [each.code for each in serial.judge_kinds([terminal(*number)], tree(tmp_path, DRIVERS))]
-    assert codes == ([] if fits else ["serial-unusable"])
+    assert codes == ([] if fits else ["serial-port-unusable"])
 
 
 def test_a_file_is_no_port_and_a_kernel_that_does_not_tell_its_drivers_is_believed(tmp_path: Path) -> None:
     seen = plugged(tmp_path)
-    assert list(found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))) == ["serial-unusable"]
+    assert list(found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))) == ["serial-port-unusable"]
     assert list(serial.judge_kinds([terminal(1, 3)], seen)) == []
 
 
@@ -392,14 +392,14 @@ def test_a_real_terminal_is_a_port_and_the_null_device_is_none() -> None:
     finally:
         os.close(master)
         os.close(slave)
-    assert [each.code for each in serial.judge_kinds([replace(port, status=os.stat("/dev/null"))], Tree())] == ["serial-unusable"]
+    assert [each.code for each in serial.judge_kinds([replace(port, status=os.stat("/dev/null"))], Tree())] == ["serial-port-unusable"]
 
 
 def test_a_program_that_has_the_port_open_is_named(tmp_path: Path) -> None:
     seen = plugged(tmp_path, minicom="/dev/ttyACM0", cat="/dev/ttyACM1")
     findings = found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))
-    assert findings["serial-busy"].text == "minicom (process 100) has it open, and a pipeline reads it"
-    assert findings["serial-busy"].subject == "/dev/edged/A1B2"
+    assert findings["serial-port-busy"].text == "minicom (process 100) has it open, and a pipeline reads it"
+    assert findings["serial-port-busy"].subject == "/dev/edged/A1B2"
 
 
 @pytest.mark.parametrize(
@@ -408,20 +408,20 @@ def test_a_program_that_has_the_port_open_is_named(tmp_path: Path) -> None:
 def test_the_daemon_itself_may_have_the_port_open(tmp_path: Path, words: tuple[str, ...]) -> None:
     seen = plugged(tmp_path, edged="/dev/ttyACM0")
     (tmp_path / "proc/100/cmdline").write_text("\0".join((*words, "")))
-    assert "serial-busy" not in found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))
+    assert "serial-port-busy" not in found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))
 
 
 def test_a_monitor_of_ours_in_the_way_of_the_daemon_is_named_as_any_program(tmp_path: Path) -> None:
     seen = plugged(tmp_path, edged="/dev/ttyACM0")
     (tmp_path / "proc/100/cmdline").write_text("edged\0serial\0monitor\0/dev/ttyACM0\0")
-    assert "serial-busy" in found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))
+    assert "serial-port-busy" in found(serial.check_serial(seen, ROOT, ["/dev/edged/A1B2"]))
 
 
 def test_a_closed_port_that_a_pipeline_reads_is_an_error_and_others_are_a_hint(tmp_path: Path) -> None:
     seen = closed_ports(tmp_path)
     (tmp_path / "dev/edged").mkdir()
     (tmp_path / "dev/edged/A1B2").symlink_to("../ttyACM0")
-    closed = [each for each in serial.check_serial(seen, ALONE, ["/dev/edged/A1B2"]) if each.code == "serial-not-allowed"]
+    closed = [each for each in serial.check_serial(seen, ALONE, ["/dev/edged/A1B2"]) if each.code == "serial-port-not-allowed"]
     assert {each.severity: each.text for each in closed} == {
         ERROR: "user press may not use /dev/edged/A1B2",
         HINT: "user press may not use /dev/ttyUSB0, /dev/ttyAMA0",
@@ -432,7 +432,7 @@ def test_a_port_of_an_unusual_name_is_judged_too(tmp_path: Path) -> None:
     """Boards have on-board ports such as ttyTHS1 and ttymxc2; only those that are named are looked at."""
     seen = tree(tmp_path, {"dev/ttyTHS1": "", **PORTS})
     (tmp_path / "dev/ttyTHS1").chmod(0o660)
-    texts = [each.text for each in serial.check_serial(seen, ALONE, ["/dev/ttyTHS1"]) if each.code == "serial-not-allowed"]
+    texts = [each.text for each in serial.check_serial(seen, ALONE, ["/dev/ttyTHS1"]) if each.code == "serial-port-not-allowed"]
     assert "user press may not use /dev/ttyTHS1" in texts
 
 

@@ -62,7 +62,7 @@ def judge_missing(missing: Sequence[str], there: Sequence[Port]) -> Iterator[Fin
     others = f"; there are {_listed(there)}" if there else ""
     for path in missing:
         advice = f"plug the board in, or name another port{others}; `sudo dmesg` shows whether the system sees a board"
-        yield error("serial-missing", "a pipeline reads this port, and it is not there", advice, subject=path)
+        yield error("serial-port-missing", "a pipeline reads this port, and it is not there", advice, subject=path)
 
 
 def judge_kinds(used: Sequence[Port], tree: Tree) -> Iterator[Finding]:
@@ -71,7 +71,7 @@ def judge_kinds(used: Sequence[Port], tree: Tree) -> Iterator[Finding]:
     for port in used:
         if not stat.S_ISCHR(port.status.st_mode) or (drivers and not _has_driver(port.status.st_rdev, drivers)):
             advice = "name a port: `ls -l /dev/serial/by-id` shows those on USB"
-            yield error("serial-unusable", "a pipeline reads it, and it is not a serial port", advice, subject=port.named)
+            yield error("serial-port-unusable", "a pipeline reads it, and it is not a serial port", advice, subject=port.named)
 
 
 def judge_rights(ports: Sequence[Port], account: Account, groups: dict[int, str]) -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def judge_rights(ports: Sequence[Port], account: Account, groups: dict[int, str]
         group = groups[gid]
         names = _listed([port for port in closed if (port.status.st_gid, bool(port.named)) == (gid, used)])
         text = f"{account.words} may not use {names}"
-        code, severity = "serial-not-allowed", ERROR if used else HINT
+        code, severity = "serial-port-not-allowed", ERROR if used else HINT
         if gid == 0:
             yield Finding(code, severity, text, "the port belongs to root alone: a udev rule gives it to a group", "ls -l /dev/tty*")
         elif account.service and account.uid is None:
@@ -102,7 +102,7 @@ def judge_holders(used: Sequence[Port], tree: Tree) -> Iterator[Finding]:
         device = "/" + os.path.relpath((tree.root / port.path.lstrip("/")).resolve(), tree.root.resolve())
         for pid in sorted(pid for pid, link in opened if link == device and not _is_daemon(tree, pid)):
             text = f"{tree.text(pid / 'comm') or 'a program'} (process {pid.name}) has it open, and a pipeline reads it"
-            yield error("serial-busy", text, "end that program: one alone can read a port", subject=port.named)
+            yield error("serial-port-busy", text, "end that program: one alone can read a port", subject=port.named)
 
 
 def judge_grabbers(ports: Sequence[Port], running: Sequence[str]) -> Iterator[Finding]:
