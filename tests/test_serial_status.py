@@ -151,8 +151,8 @@ def test_a_sketch_has_the_rate_of_its_lines_and_its_first_half_line_is_no_loss()
 
 
 def test_a_port_that_fails_has_no_rate_and_is_red() -> None:
-    gone = SerialStatus(PORT, "failing", 12.0, "there is no /dev/edged/A1B2", "", 115_200)
-    assert serial_lines([gone], MAX_WIDTH, True) == ["serial  /dev/edged/A1B2  115200  \x1b[31mfailing 12 s\x1b[0m"]
+    gone = msgspec.structs.replace(AT_WORK, state="failing", since_s=12.0, error="there is no /dev/edged/A1B2")
+    assert serial_lines([gone], MAX_WIDTH, True) == ["serial  /dev/edged/A1B2  115200  framed  vibro 1.2  \x1b[31mfailing 12 s\x1b[0m"]
 
 
 def test_a_long_name_is_cut_and_the_state_is_not() -> None:
@@ -323,6 +323,13 @@ def test_a_firmware_with_other_channels_is_an_error_of_the_pipeline_that_names_b
     assert condition.text.startswith("the firmware vibro 1.2 sends 1 channels (temperature)")
     assert "x, y, z" in condition.text
     assert board.look(hello=VIBRO) == {}
+
+
+def test_a_firmware_that_was_unplugged_is_held_against_no_model() -> None:
+    board = Board(replace(SOUND, hello=replace(VIBRO, rate_hz=104.0)))
+    assert board.look() == {"rate-does-not-match": "moves"}
+    error = BoardError("serial-port-lost", "/dev/edged/A1B2 was unplugged", "plug it in again")
+    assert board.look(state="failing", error=error) == {"serial-port-lost": PORT}
 
 
 def test_a_firmware_with_another_rate_is_an_error_of_the_pipeline() -> None:

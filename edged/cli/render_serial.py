@@ -28,7 +28,7 @@ def _port(port: SerialStatus, width: int, colour: bool) -> str:
     state = f"{clean(port.state) or 'unknown'}{since}"
     firmware = fit(clean(f"{port.firmware} {port.firmware_version}".strip()), _LONGEST_FIRMWARE)
     rate = port.line_rate if port.framing == "lines" else port.reading_rate
-    flow = f"{amount(rate)}/s" if port.framing else ""
+    flow = f"{amount(rate)}/s" if port.framing and port.state == "open" else ""
     about = "".join(f"{GAP}{each}" for each in (str(port.baud) if port.baud else "", clean(port.framing), firmware, flow) if each)
     title = f"serial{GAP}"
     room = max(0, width - wide(state) - len(GAP))

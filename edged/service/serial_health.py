@@ -63,7 +63,7 @@ class SerialHealth:
         rates = [lane.release.manifest.input.rate_hz for lane in readers if lane.release]
         for fault in port_faults(state, [rate for rate in rates if rate], now):
             yield port, fault
-        for lane in readers:
+        for lane in readers if state.state == "open" else []:  # another board may be plugged in next
             if misfit := mismatch(speaker(state), lane):
                 yield lane.options.name, misfit
 
