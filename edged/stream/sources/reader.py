@@ -28,10 +28,7 @@ class Source(Protocol):
     """
 
     finished: bool
-
-    @property
-    def error(self) -> str:
-        """Give what is wrong."""
+    error: str
 
     def start(self, deliver: Deliver) -> None:
         """Begin; `deliver` is called from a thread of the source."""

@@ -15,17 +15,12 @@ class SerialSource:
     """One pipeline's part in a line. `texts`: it wants TEXT frames and lines, else readings and lines."""
 
     finished = False
+    error = ""  # what is wrong is the line's, which several pipelines may read: `line.state()`
 
     def __init__(self, line: SerialLine, texts: bool) -> None:
         self.line = line
         self.texts = texts
         self._deliver: Deliver | None = None
-
-    @property
-    def error(self) -> str:
-        """Say in words what is wrong with the port now; empty when nothing is."""
-        error = self.line.error
-        return f"{error.text}: {error.hint}" if error else ""
 
     def start(self, deliver: Deliver) -> None:
         """Let messages through from now on."""

@@ -48,6 +48,7 @@ class SerialEnd:
         self._fixed = framing != "auto"
         self._clock = clock
         self._guess = Guess()
+        self._frames_before = 0  # those that came before this guess
         self._last_whole_ns = 0
         self._wall_ns = self._look() or 0
         self._hello: tuple[Hello | None, bytes] = (None, b"")
@@ -69,9 +70,12 @@ class SerialEnd:
         self.last_bytes_ns = now_ns
         if self.framing != "lines" or (not self._fixed and b"\0" in data):
             self._frames(data, now_ns, came)
-        if self.framing != "framed":
-            self._lines(data, came)
-        self._tell(data, now_ns, came)
+        lines = self.lines_in.feed(data) if self.framing != "framed" else []
+        self._tell(data, now_ns, bool(lines))
+        if self.framing == "lines" and lines:
+            self.lines += len(lines)
+            self.last_text = lines[-1][:_SHOWN].decode("utf-8", "replace")
+            came.lines = lines
         return came
 
     def wake(self, now_ns: int) -> bytes:
@@ -99,29 +103,23 @@ class SerialEnd:
             elif isinstance(event, EventCame):
                 self.last_event = f"{event.event.code} {event.event.value} {event.event.text}".strip()[:_SHOWN]
 
-    def _lines(self, data: bytes, came: Came) -> None:
-        lines = self.lines_in.feed(data)
-        if self.framing == "lines":
-            self.lines += len(lines)
-            came.lines = lines
-        if lines:
-            self.last_text = lines[-1][:_SHOWN].decode("utf-8", "replace")
-
-    def _tell(self, data: bytes, now_ns: int, came: Came) -> None:
+    def _tell(self, data: bytes, now_ns: int, whole: bool) -> None:
         """Keep to what comes, or find it out."""
-        told = self._guess.feed(data, self.link.frames, now_ns)
-        if came.blocks or came.lines or self.link.last_ns == now_ns:
+        told = self._guess.feed(data, self.link.frames - self._frames_before, now_ns)
+        if whole or self.link.last_ns == now_ns:
             self._last_whole_ns = now_ns
         if self._fixed:
             return
         if told and told != self.framing:
             self.framing = told
-            self.lines_in.opened()
+            if told == "lines":
+                self.link.opened(now_ns)  # so that text is no half frame, should a frame come after all
         elif self.framing and now_ns - self._last_whole_ns > LOST_NS:
             self._ask_anew(now_ns)
 
     def _ask_anew(self, now_ns: int) -> None:
         self._guess = Guess()
+        self._frames_before = self.link.frames
         self._last_whole_ns = now_ns
         if not self._fixed:
             self.framing = ""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from edged.clock import NS, Clock
 from edged.config import schema
-from edged.errors import EdgedError
+from edged.errors import BugError, EdgedError
 from edged.records import Batch
 from edged.stream.sources.serial import SerialSource
 from edged.stream.sources.serial_end import SerialEnd
@@ -157,6 +157,13 @@ class SerialLine:
             port.wake()
 
     def _run(self) -> None:
+        try:
+            self._keep_open()
+        except Exception as error:
+            self.error = BugError.of("serial-bug", error)
+            raise
+
+    def _keep_open(self) -> None:
         while not self._stopping.is_set():
             try:
                 port = self._open_port(self.options.port, self.options.baud)
