@@ -55,15 +55,16 @@ class Seen:
     """Everything about a line at one moment. Counts are since the start, rates are those of the last seconds, by arrival.
 
     `framing` is as asked for, with `auto` by what comes; `comes` is what comes, whatever was asked for; both are "" as long as
-    nobody knows. `damage_rate` and `loss_rate` are frames a second that come damaged, and that are missing. `rate_hz` is the
-    readings' rate by the firmware's own clock, `drift_ppm` how much faster that runs than ours, `accuracy_ms` how far off
-    the times of readings may be; None before they are known. `silent_s` is how long nothing came, `pause_s` the last such
-    pause of a second or more that ended. `garbled`: bytes come, but nothing whole; `newest` are the last of them.
+    nobody knows. `received` counts bytes. `damage_rate` and `loss_rate` are frames a second that come damaged, and that are
+    missing. `rate_hz` is the readings' rate by the firmware's own clock, `drift_ppm` how much faster that runs than ours,
+    `accuracy_ms` how far off the times of readings may be; None before they are known. `silent_s` is how long nothing came,
+    `pause_s` the last such pause of a second or more that ended. `garbled`: bytes come, but nothing whole; `newest` are the
+    last of them.
     """
 
     framing: str
     comes: str
-    bytes: int
+    received: int
     frames: int
     lines: int
     readings: int
@@ -149,7 +150,7 @@ class Observation:
         return Seen(
             framing=self.framing,
             comes=self._comes,
-            bytes=self._bytes,
+            received=self._bytes,
             frames=link.frames,
             lines=self._lines,
             readings=self._readings,

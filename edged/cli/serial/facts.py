@@ -64,7 +64,8 @@ def _clock(seen: Seen) -> str:
     if seen.rate_hz is None or seen.drift_ppm is None:
         return ""
     within = "" if seen.accuracy_ms is None else f", times to within {amount(seen.accuracy_ms)} ms"
-    return f"by its clock {seen.rate_hz:.4g}/s, which is {abs(seen.drift_ppm):.0f} ppm {'fast' if seen.drift_ppm > 0 else 'slow'}{within}"
+    direction = "fast" if seen.drift_ppm > 0 else "slow"
+    return f"{seen.rate_hz:.5g} readings/s by its own clock, which is {abs(seen.drift_ppm):.0f} ppm {direction}{within}"
 
 
 def losses(view: View) -> list[str]:
@@ -81,8 +82,8 @@ def losses(view: View) -> list[str]:
 
 
 def state(view: View) -> str:
-    """Say how the port is."""
-    return f"open, {duration(view.at_s)}" if view.error is None else clean(view.error.text)
+    """Say how the port is, and for how long it has been watched."""
+    return f"{'open' if view.error is None else clean(view.error.text)}, watched for {duration(view.at_s)}"
 
 
 def number(value: float) -> str:

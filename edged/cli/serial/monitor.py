@@ -111,6 +111,7 @@ def _show(watched: WatchedPort, stable: str, seconds: float | None, as_json: boo
     """Show until it is over; give whether all was well when `seconds` were over."""
     from edged.cli.serial.printing import AsJson, Printed
     from edged.cli.serial.screen import Screen
+    from edged.cli.serial.suggestion import suggestion
     from edged.cli.terminal import alternate_screen, key
 
     if as_json:
@@ -118,7 +119,10 @@ def _show(watched: WatchedPort, stable: str, seconds: float | None, as_json: boo
     if not sys.stdout.isatty():
         return _turns(watched, Printed(stable), seconds, stop.is_set)
     with alternate_screen(sys.stdout):
-        return _turns(watched, Screen(stable), seconds, lambda: stop.is_set() or (sys.stdin.isatty() and key(0.0) in ("q", "Q")))
+        well = _turns(watched, Screen(stable), seconds, lambda: stop.is_set() or key(0.0) in ("q", "Q"))
+    view = watched.view()
+    click.echo(suggestion(view.seen, stable, view.baud), nl=False)  # what one looked for stays on the terminal
+    return well
 
 
 def _turns(watched: WatchedPort, shower: Shower, seconds: float | None, over: Callable[[], bool]) -> bool:

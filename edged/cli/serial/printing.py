@@ -118,7 +118,7 @@ def values_of(view: View, stable: str) -> dict[str, Any]:
         "state": "waiting" if view.error else "open",
         "unplugged": view.unplugged,
         "framing": seen.framing or None,
-        "bytes": seen.bytes,
+        "bytes": seen.received,
         "frames": seen.frames,
         "lines": seen.lines,
         "readings": seen.readings,

@@ -14,7 +14,7 @@ from edged.cli.serial.troubles import troubles
 from edged.cli.serial.watched import Came, View
 from edged.cli.terminal import frame, size, wants_colour
 
-MAX_WIDTH = 100
+MAX_WIDTH = 160  # a port's name that stays is long, and a line to paste must not be cut
 _KEPT = 8  # texts and events
 _LONGEST = 300
 _COLUMNS = (
@@ -49,12 +49,9 @@ class Screen:
 def drawn(view: View, last: list[str], stable: str, width: int, colour: bool) -> list[str]:
     """Give the lines of the picture, each at most `width` columns wide; `last` are the newest texts and events, oldest first."""
     seen = view.seen
-    lines = wrap(
-        [clean(view.port), f"{view.baud} baud", seen.framing, painted(state(view), "" if view.error is None else "red", colour)],
-        " · ",
-        width,
-    )
+    lines = wrap([clean(view.port), f"{view.baud} baud", *([seen.framing] if seen.framing else []), state(view)], " · ", width)
     if view.error is not None:
+        lines = [painted(line, "red", colour) for line in lines]
         lines += wrap_words(clean(view.error.hint), width, "  → ", "    ")
     lines += wrap([part for part in speaker(seen) if part], " · ", width)
     lines += wrap(rates(seen, view.baud), " · ", width)

@@ -21,8 +21,8 @@ def suggestion(seen: Seen, port: str, baud: int) -> str:
     if seen.framing != "lines" or sketch.readings < _ENOUGH:
         return ""
     if sketch.has_clock and not sketch.names and sketch.separator != "json":
-        return _written("sensor", f"one for {sketch.width - 1} channels", port, baud, _without_clock(sketch.width, sketch.separator))
-    return _written("sensor", f"one for {_listed(sketch.names) or f'{sketch.width} channels, in the order of the columns'}", port, baud)
+        return _written("sensor", f"one for {_channels(sketch.width - 1)}", port, baud, _without_clock(sketch.width, sketch.separator))
+    return _written("sensor", f"one for {_listed(sketch.names) or f'{_channels(sketch.width)}, in the order of the columns'}", port, baud)
 
 
 def _written(name: str, wanted: str, port: str, baud: int, decoder: str = "") -> str:
@@ -36,6 +36,10 @@ def _without_clock(width: int, separator: str) -> str:
     channels = [f"column{number}" for number in range(2, width + 1)]
     parted = "" if separator == "," else f", separator = {_text(separator)}"
     return f'decoder = {{ type = "csv", columns = {json.dumps(["clock", *channels])}, channels = {json.dumps(channels)}{parted} }}'
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'s' * (count != 1)}"
 
 
 def _listed(names: list[str]) -> str:

@@ -17,8 +17,10 @@ def told(came: Came, view: View) -> str:
             again = "restarted: " if came.restarted else ""
             channels = ", ".join(f"{each.name} in {each.unit or '1'} × {each.scale:g}" for each in came.hello.channels)
             return clean(f"HELLO   {again}{', '.join(speaker(view.seen))}: {channels}")
-        case TextCame() | PrintCame():
+        case TextCame():
             return f"TEXT    {clean(came.text)}"
+        case PrintCame():
+            return f"PRINT   {clean(came.text)}"
         case EventCame():
             event = came.event
             return f"EVENT   {event.code} {event.value} {clean(event.text)}".rstrip()

@@ -59,7 +59,7 @@ def _found(seen: Seen, baud: int) -> Iterator[Trouble]:
 
 
 def _silent(seen: Seen) -> Trouble:
-    if not seen.bytes:
+    if not seen.received:
         text = f"nothing arrives, for {duration(seen.silent_s)} now"
         hint = (
             "has the firmware power, is its TX at this board's RX, do both share ground, is it this port? `edged serial monitor` lists them"
