@@ -320,7 +320,7 @@ def test_lost_frames_on_a_line_that_is_full_want_a_higher_baud_rate() -> None:
     for _ in range(60):
         firmware.lose(1)
         bench.get(firmware.block(10))
-    (trouble,) = troubles(bench.seen(), 19_200)
+    (trouble,) = troubles(bench.seen(), 16_000)
     assert (trouble.code, "full" in trouble.text) == ("serial-frames-lost", True)
     (trouble,) = troubles(bench.seen(), 921_600)
     assert (trouble.code, "buffer" in trouble.hint) == ("serial-frames-lost", True)
