@@ -96,7 +96,7 @@ class Senders:
         """Take a frame of the current sender, or of a new run of it."""
         ahead = sender.ahead(frame.sequence)
         if _restarts(sender, frame, ahead, now_ns):
-            return self._new(frame, sender.hello if sender.told else None)
+            return self._new(frame, sender.hello if sender.told and not ahead else None)
         if ahead == _REPEATED:
             self.counts["duplicate"] += 1
             return None
@@ -140,7 +140,7 @@ class Senders:
     def _back_to(self, first: Sender, second: Sender, frame: frames.Frame, now_ns: int) -> Sender | None:
         """The first is heard again after the second: there are two of them."""
         first.of_two = second.of_two = True
-        first.whole = False  # its tick is to prove that it is the same run
+        first.whole = first.told = False  # its tick is to prove that it is the same run
         self._others.remove(first)
         self._aside(second)
         self.current = first
