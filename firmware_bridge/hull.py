@@ -1,7 +1,7 @@
-"""The line under all points that is nearest to them.
+"""The line under points that come late, never early.
 
-Packets come late, never early, so the true relation of two clocks runs along the lower edge of (sent, received):
-Moon, Skelly and Towsley, "Estimation and removal of clock skew from network delay measurements", 1999.
+A packet may be late by any time but is never early, so the true relation of two clocks runs along the lower edge of
+(sent, received): Moon, Skelly and Towsley, "Estimation and removal of clock skew from network delay measurements", 1999.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ def lower_hull(points: Sequence[Point]) -> list[Point]:
     return hull
 
 
-def line_under(points: Sequence[Point]) -> tuple[float, float]:
-    """Give (slope, height at x = 0) of the line under all points with the least sum of distances.
+def slope_under(points: Sequence[Point]) -> float:
+    """Give the slope of the line under all points with the least sum of distances; at least two points, whose x rises.
 
-    The points are at least two, their x rises. It is the edge of the lower hull under the middle of all x.
+    It is that of the edge of the lower hull which crosses the mean of all x.
     """
     hull = lower_hull(points)
     middle = sum(x for x, _ in points) / len(points)
-    at = next(i for i in range(1, len(hull)) if hull[i][0] >= middle or i == len(hull) - 1)
-    (ax, ay), (bx, by) = hull[at - 1], hull[at]
-    slope = (by - ay) / (bx - ax)
-    return slope, ay - slope * ax
+    right = next((i for i in range(1, len(hull)) if hull[i][0] >= middle), len(hull) - 1)
+    (ax, ay), (bx, by) = hull[right - 1], hull[right]
+    return (by - ay) / (bx - ax)
