@@ -56,7 +56,7 @@ class Seen:
 
     `framing` is as asked for, with `auto` by what comes; `comes` is what comes, whatever was asked for; both are "" as long as
     nobody knows. `received` counts bytes. `damage_rate` and `loss_rate` are frames a second that come damaged, and that are
-    missing. `rate_hz` is the readings' rate by the firmware's own clock, `drift_ppm` how much faster that runs than ours,
+    missing. `rate_hz` is the readings' rate by the firmware's ticks, in our seconds, `drift_ppm` how much faster that runs than ours,
     `accuracy_ms` how far off the times of readings may be; None before they are known. `silent_s` is how long nothing came,
     `pause_s` the last such pause of a second or more that ended. `garbled`: bytes come, but nothing whole; `newest` are the
     last of them.

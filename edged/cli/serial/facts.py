@@ -8,7 +8,7 @@ from edged.cli.wording import amount, count, duration
 from firmware_bridge.observation import ChannelSeen, Seen
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", " ": "spaces"}
-_OWN_WORDS = ("lost-frames", "gaps", "restarts", "partial")  # partial: half a line at the beginning is no fault
+_OWN_WORDS = ("lost-frames", "gaps", "restarts", "no-hello", "partial")  # partial: half a line at the beginning is no fault
 
 
 def speaker(seen: Seen) -> list[str]:
@@ -65,7 +65,7 @@ def _clock(seen: Seen) -> str:
         return ""
     within = "" if seen.accuracy_ms is None else f", times to within {amount(seen.accuracy_ms)} ms"
     direction = "fast" if seen.drift_ppm > 0 else "slow"
-    return f"{seen.rate_hz:.5g} readings/s by its own clock, which is {abs(seen.drift_ppm):.0f} ppm {direction}{within}"
+    return f"{seen.rate_hz:.5g} readings/s by its ticks, its clock {abs(seen.drift_ppm):.0f} ppm {direction}{within}"
 
 
 def losses(view: View) -> list[str]:
@@ -75,6 +75,8 @@ def losses(view: View) -> list[str]:
     if lost := counts.get("lost-frames", 0):
         gaps = counts.get("gaps", 0)
         parts.append(f"lost {count(lost)} frame{'s' * (lost != 1)} in {count(gaps)} gap{'s' * (gaps != 1)}")
+    if early := counts.get("no-hello", 0):
+        parts.append(f"{count(early)} frame{'s' * (early != 1)} before a HELLO")
     parts += [f"{count(n)} {clean(name)}" for name, n in sorted(counts.items()) if n and name not in _OWN_WORDS]
     if restarts := counts.get("restarts", 0):
         parts.append(f"{count(restarts)} restart{'s' * (restarts != 1)}")
