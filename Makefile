@@ -2,7 +2,7 @@
 # but Mosquitto and systemd, by `make test` as root.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-text fleet-example test vm-test check format bench soak clean
+.PHONY: help demo demo-text fleet-example firmware test vm-test check format bench soak clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -16,6 +16,11 @@ demo-text: .venv/has-demo ## texts instead of sensors: real work orders; DEMO_AR
 
 fleet-example: .venv/has-test ## write the releases that docs/fleet.md tries out
 	@.venv/bin/python -m tests.walkthrough releases fleet-example
+
+firmware: ## build the library for microcontrollers and its example for QEMU, print how large they are
+	@command -v arm-none-eabi-gcc >/dev/null || { echo "This needs the compiler for ARM: sudo apt-get install -y gcc-arm-none-eabi"; exit 1; }
+	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware
+	@command -v qemu-system-arm >/dev/null || echo "To run the example: sudo apt-get install -y qemu-system-arm, then see firmware_bridge/firmware/README.md"
 
 test: .venv/has-test ## run all tests; TEST_ARGS="-k demo" for some of them
 	@scripts/test $(TEST_ARGS)
@@ -40,7 +45,7 @@ soak: .venv/has-test ## prove for minutes that nothing is lost and nothing grows
 	@.venv/bin/python -m soak $(SOAK_ARGS)
 
 clean: ## remove what make made: .venv, builds, caches
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist firmware_bridge/firmware/build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says what .venv holds; it is made anew when the requirements change. What has more has less, too.
