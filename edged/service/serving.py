@@ -26,6 +26,7 @@ from edged.service.progress import is_stuck
 from edged.service.shadowing import run_shadow
 from edged.service.tried import opener
 from edged.stream.change import Change
+from edged.stream.channels import channels_of
 from edged.stream.counters import Counters
 from edged.stream.loaded import LoadedModel
 from edged.stream.loading import OpenEngine, in_order, load_best
@@ -117,7 +118,8 @@ class Serving:
     ) -> dict[str, Any]:
         """Let a candidate see the live windows of the model's first pipeline, in the variant that was on trial; see `run_shadow`.
 
-        Nothing where none runs, and for texts: two language models at once would have each text wait for the other's.
+        Nothing where none runs, and for texts: two language models at once would have each text wait for the other's. Nor of readings
+        from a serial line that were taken for the channels of the release that serves, where the candidate takes others.
 
         Raises BoardError(`memory-short`) where it does not have room beside the release that serves.
         """
@@ -126,6 +128,8 @@ class Serving:
             return {}
         for lane in self.lanes(name):
             if lane.pipeline is not None and lane.pipeline.fault is None:
+                if lane.pipeline.assembly.channels != channels_of(lane.options, release.manifest):
+                    return {}
                 check_available(f"the shadow of {name} {release.manifest.release}", need_mib)
                 return run_shadow(lane, windows, partial(self._load_shadow, lane, release, variant), self._parts.clock, progress, cancelled)
         return {}

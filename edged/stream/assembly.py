@@ -43,7 +43,7 @@ class Assembly:
     def __init__(
         self,
         given: Input,
-        channels: int,
+        channels: list[str],
         event_time: bool,
         max_streams: int,
         labels_of: Callable[[bytes], Labels | None],
@@ -52,20 +52,21 @@ class Assembly:
         counters: Counters,
         reject: Callable[[Batch, Rejected], None],
     ) -> None:
-        """`channels` are the decoder's, which may be more than the model's; `labels_of` reads a topic.
+        """`channels` are the names of the decoder's, which may be more than the model's; `labels_of` reads a topic.
 
         `event_time` says whether readings are expected to carry it; what comes decides.
         `new_state` makes what postprocessing keeps of a stream; `forget` clears a slot's engine.
         """
         self.given = given
+        self.channels = channels
         self.event_time = event_time
         self._forget = forget
         self._counters = counters
         self._reject = reject
-        limit = min(max_streams, max(1, RING_BYTES // slot_bytes(given.samples, channels)))
+        limit = min(max_streams, max(1, RING_BYTES // slot_bytes(given.samples, len(channels))))
         self.streams = StreamTable(limit, labels_of, new_state, self._begin)
         hop = given.hop or given.samples
-        self.windows = WindowTable(given.samples, hop, channels)
+        self.windows = WindowTable(given.samples, hop, len(channels))
         self._at_once = CUT_WINDOWS * hop
         self.timeline = Timeline(given.rate_hz, given.gap, given.samples)
 

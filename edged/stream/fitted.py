@@ -102,7 +102,7 @@ def fit(
     (`channels-do-not-match`, `decoder-does-not-fit`); `inference` is then still the caller's.
     """
     manifest = inference.manifest
-    columns, channels = check_channels(options, manifest), len(channels_of(options, manifest))
+    columns, channels = check_channels(options, manifest), channels_of(options, manifest)
     event_time, labels_of = has_event_time(options.decoder), labels_reader(options.source)
     so_far = before.decoder if before else None
     decoder = so_far if so_far and not _needs_release(options.decoder) else decoder_for(options.decoder, manifest.input, so_far)

@@ -6,6 +6,9 @@ history again. Readings that no window covered yet come after it as if they came
 that some windows may be due at once. Times are judged by the new release's rate and gap rule.
 What was late before is late afterwards.
 
+Readings of a serial line have the model's channels: another release's are found among them by name. Where it takes one
+that was not kept, unfinished windows are let go, and counted.
+
 The old assembly stays as it is: where something fails, it goes on.
 """
 
@@ -44,6 +47,7 @@ def take_over(new: Assembly, old: Assembly, same: bool, counters: Counters) -> l
     if same and new.given.stateful:  # what the graph remembered ended with its engine
         for stream in new.streams.streams:
             stream.state.gap()
+    columns = _columns(new.channels, old.channels)
     left = set(range(len(old.streams.streams))).difference(slots)
     counters.drop(LET_GO, sum(map(old.windows.unfinished, left)))
     waiting: list[Waiting] = []
@@ -51,9 +55,11 @@ def take_over(new: Assembly, old: Assembly, same: bool, counters: Counters) -> l
         new.windows.reset(slot)
         new.timeline.reset(slot)
         held, mark = old.windows.held(before), old.timeline.dump(before)
-        if new.given.kind == "tensor":
+        if new.given.kind == "tensor" or columns is None:
             counters.drop(RELEASE_CHANGED, old.windows.unfinished(before))
-            held = Held(held.values[:0], held.times[:0], None)
+            held = Held(np.empty((0, len(new.channels)), np.float32), held.times[:0], None)
+        elif new.channels != old.channels:
+            held = Held(held.values[:, columns], held.times, held.last_end)
         covered = held.covered
         _see_history(new, slot, held)
         if covered < len(held.values):
@@ -66,6 +72,16 @@ def take_over(new: Assembly, old: Assembly, same: bool, counters: Counters) -> l
 def settle(new: Assembly, waiting: Waiting) -> None:
     """Set a stream's time mark, after its readings were pushed through."""
     new.timeline.take_over(waiting.slot, waiting.mark, waiting.values[-1:])
+
+
+def _columns(wanted: list[str], kept: list[str]) -> list[int] | None:
+    """Give where the channels of one table are in another; None where one is in none, or where only their order is another.
+
+    A firmware whose names are none of the model's has its channels taken in their order: then names say nothing of a new order.
+    """
+    if wanted == kept:
+        return list(range(len(kept)))
+    return [kept.index(name) for name in wanted] if set(wanted) < set(kept) else None
 
 
 def _see_history(new: Assembly, slot: int, held: Held) -> None:

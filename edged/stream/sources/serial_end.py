@@ -38,7 +38,7 @@ class SerialEnd:
     def __init__(self, framing: Literal["auto", "framed", "lines"], clock: Clock) -> None:
         self.link = BoardLink()
         self.lines_in = LineReader()
-        self.framing = "" if framing == "auto" else framing
+        self.framing: str = "" if framing == "auto" else framing
         self.lines = 0
         self.readings = 0
         self.bytes = 0
