@@ -12,7 +12,8 @@ A firmware is known by its session and by where its sequence stands: frames whos
 Two firmwares that both say session 1 are told apart in the same way, as long as their sequences differ; while they do
 not, the second one's frames are repeats. Restarts of a firmware that always says the same
 session show by its sequence going back, by a HELLO with sequence 0, and, where frames are missing, by a tick that its
-clock cannot show: so a HELLO is never used for the samples of another run.
+clock cannot show: so a HELLO is not used for the samples of another run. Only a run that ended within two seconds of
+its start, with the same session and a lost HELLO after it, can pass for the next one.
 """
 
 from __future__ import annotations
@@ -112,11 +113,16 @@ class Senders:
         if current is None:
             return self._new(frame)
         other = self._other(frame, now_ns)
-        expected = other is not None and other.expected == frame.sequence
-        if current.session == frame.session and current.continues(frame.sequence) and not expected:
+        goes_on = current.session == frame.session and current.continues(frame.sequence)
+        next_of_other = other is not None and other.expected == frame.sequence
+        if goes_on and not next_of_other:
             return self._own(current, frame, now_ns)
         if other and not other.of_two and now_ns - other.last_ns < SILENT_NS:
-            return self._back_to(other, current, frame, now_ns)
+            self._back_to(other, current)
+            if current.session == frame.session and (goes_on or not next_of_other):
+                # It may as well be a restarted firmware that lost some frames: then what is known is of another run.
+                other.hello = other.rates = None
+            return self._own(other, frame, now_ns)
         if other and other.of_two and now_ns - current.last_ns < SILENT_NS:
             self._drop(other, frame, now_ns)
             return None
@@ -137,14 +143,13 @@ class Senders:
                 return other
         return same[-1] if same and self.current and self.current.session != frame.session else None
 
-    def _back_to(self, first: Sender, second: Sender, frame: frames.Frame, now_ns: int) -> Sender | None:
+    def _back_to(self, first: Sender, second: Sender) -> None:
         """The first is heard again after the second: there are two of them."""
         first.of_two = second.of_two = True
         first.whole = first.told = False  # its tick is to prove that it is the same run
         self._others.remove(first)
         self._aside(second)
         self.current = first
-        return self._own(first, frame, now_ns)
 
     def _drop(self, other: Sender, frame: frames.Frame, now_ns: int) -> None:
         self.counts["other-sender"] += 1

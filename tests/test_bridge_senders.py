@@ -285,7 +285,7 @@ def test_two_senders_of_the_same_session_and_sequence_are_one_with_repeats() -> 
 
 
 def test_the_second_of_the_same_session_starts_while_the_first_runs() -> None:
-    bench, first = running(1)
+    bench, first = running(1, blocks=100)
     second = FakeFirmware(OTHER, session=1)
     assert kinds(bench.up(second.start())) == ["HelloCame"]
     assert bench.up(first.block())[0] == HelloCame(VIBRO, 1, restarted=False)
@@ -308,6 +308,27 @@ def test_opened_again_all_who_were_heard_are_forgotten() -> None:
     bench.link.opened(bench.now)
     assert bench.up(second.say_hello()) == [HelloCame(OTHER, 8, restarted=True)]
     assert not bench.link.two_senders
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_same_session_restarts_again_and_again_on_a_bad_line(seed: int) -> None:
+    """Each run says something else in its HELLO, which is often lost, and its number in each sample."""
+    chance = random.Random(seed)
+    bench, firmware, answers, heard = Bench(), FakeFirmware(session=1), b"", 0
+    for run in range(20):
+        firmware.hello = dataclasses.replace(VIBRO, firmware=f"run{run}")
+        line = firmware.start()
+        line = line if chance.random() < 0.5 else b""
+        bench.now += chance.randrange(NS // 10, 3 * NS)
+        for _ in range(20 + round(chance.expovariate(1 / 100))):
+            line = answers + line + firmware.samples([[run, 0, 0]] * 3)
+            came = bench.up(b"" if chance.random() < 0.2 else line, after=3 / 26)
+            answers, line = bench.asks(firmware), b""
+            for event in came:
+                if isinstance(event, SamplesCame):
+                    heard += 1
+                    assert event.hello.firmware == f"run{event.data[0]}"
+    assert heard > 1000
 
 
 @pytest.mark.parametrize("seed", range(4))
