@@ -27,7 +27,7 @@ enum { SILENT_BEATS = 3 }; /* a board that hears us asks for the time every 10 s
 
 typedef char a_float_has_four_bytes[sizeof(float) == 4 ? 1 : -1];
 
-/* Copy numbers of `bytes` bytes each, 1, 2 or 4, to or from the order of the line, which is little-endian. */
+/* Copy `count` bytes, which are numbers of `bytes` bytes each, 1, 2 or 4, to or from the order of the line: little-endian. */
 static void copy_numbers(void *to, const void *from, size_t count, size_t bytes)
 {
     const uint16_t one = 1;
@@ -36,7 +36,7 @@ static void copy_numbers(void *to, const void *from, size_t count, size_t bytes)
     const uint8_t *source = (const uint8_t *)from;
     size_t i;
 
-    for (i = 0; i < count * bytes; i++) {
+    for (i = 0; i < count; i++) {
         target[i] = source[i ^ swap];
     }
 }
@@ -100,24 +100,21 @@ static void put_bytes(edged_bridge *bridge, const uint8_t *bytes, size_t count)
     }
 }
 
-static void put_u16(edged_bridge *bridge, uint16_t value)
+/* Put a number's `bytes` bytes, at most 4, the lowest first. */
+static void put_number(edged_bridge *bridge, uint32_t number, uint8_t bytes)
 {
-    put(bridge, (uint8_t)value);
-    put(bridge, (uint8_t)(value >> 8));
-}
-
-static void put_u32(edged_bridge *bridge, uint32_t value)
-{
-    put_u16(bridge, (uint16_t)value);
-    put_u16(bridge, (uint16_t)(value >> 16));
+    for (; bytes > 0; bytes--) {
+        put(bridge, (uint8_t)number);
+        number >>= 8;
+    }
 }
 
 static void put_f32(edged_bridge *bridge, float value)
 {
-    uint8_t bytes[sizeof value];
+    uint32_t bits;
 
-    copy_numbers(bytes, &value, 1, sizeof value);
-    put_bytes(bridge, bytes, sizeof bytes);
+    copy_numbers(&bits, &value, sizeof value, 1);
+    put_number(bridge, bits, 4);
 }
 
 /* Count the bytes of a text, up to `most` + 1. */
@@ -165,13 +162,13 @@ static void begin_frame(edged_bridge *bridge, uint8_t type)
     next_run(bridge);
     put(bridge, EDGED_BRIDGE_VERSION);
     put(bridge, type);
-    put_u16(bridge, bridge->session);
-    put_u16(bridge, bridge->sequence);
+    put_number(bridge, bridge->session, 2);
+    put_number(bridge, bridge->sequence, 2);
 }
 
 static bool end_frame(edged_bridge *bridge)
 {
-    put_u32(bridge, ~bridge->out_crc);
+    put_number(bridge, ~bridge->out_crc, 4);
     next_run(bridge);
     bridge->sequence++;
     if (bridge->no_room) {
@@ -182,7 +179,7 @@ static bool end_frame(edged_bridge *bridge)
     return true;
 }
 
-static bool send(edged_bridge *bridge, uint8_t type, const uint8_t *body, size_t count)
+static bool send_frame(edged_bridge *bridge, uint8_t type, const uint8_t *body, size_t count)
 {
     begin_frame(bridge, type);
     put_bytes(bridge, body, count);
@@ -204,7 +201,7 @@ static void send_hello(edged_bridge *bridge)
     put(bridge, hello->channel_count);
     put(bridge, hello->window);
     put(bridge, 0);
-    put_u32(bridge, hello->tick_hz);
+    put_number(bridge, hello->tick_hz, 4);
     put_f32(bridge, hello->rate_hz);
     put_text(bridge, hello->firmware, 1, MOST_NAME);
     put_text(bridge, hello->version, 0, MOST_WORD);
@@ -230,8 +227,8 @@ static void send_time(edged_bridge *bridge)
     }
     now = bridge->setup->ticks(bridge->setup->user);
     bridge->time_due = false;
-    copy_numbers(bridge->time_answer + 12, &now, 1, 4);
-    (void)send(bridge, TIME, bridge->time_answer, sizeof bridge->time_answer);
+    copy_numbers(bridge->time_answer + 12, &now, 4, 4);
+    (void)send_frame(bridge, TIME, bridge->time_answer, sizeof bridge->time_answer);
 }
 
 bool edged_bridge_flush(edged_bridge *bridge)
@@ -247,7 +244,7 @@ bool edged_bridge_flush(edged_bridge *bridge)
     if (bridge->hello_due) { /* samples would take the room for which it waits, and mean nothing to the board before it */
         bridge->no_room = true;
     }
-    put_u32(bridge, bridge->block_tick);
+    put_number(bridge, bridge->block_tick, 4);
     put_bytes(bridge, bridge->setup->block, used);
     return end_frame(bridge);
 }
@@ -262,8 +259,8 @@ bool edged_bridge_text(edged_bridge *bridge, const char *text)
 bool edged_bridge_event(edged_bridge *bridge, uint16_t code, int32_t value, const char *words)
 {
     begin_frame(bridge, EVENT);
-    put_u16(bridge, code);
-    put_u32(bridge, (uint32_t)value);
+    put_number(bridge, code, 2);
+    put_number(bridge, (uint32_t)value, 4);
     put_words(bridge, words, EDGED_BRIDGE_MOST_BODY - 6);
     return end_frame(bridge);
 }
@@ -272,12 +269,10 @@ bool edged_bridge_event(edged_bridge *bridge, uint16_t code, int32_t value, cons
 
 static bool append(edged_bridge *bridge, uint8_t kind, uint32_t tick, const void *samples)
 {
-    const edged_bridge_hello *hello = bridge->setup->hello;
-
-    if (hello->kind != kind) {
+    if (bridge->setup->hello->kind != kind) {
         return false;
     }
-    copy_numbers(bridge->setup->block + bridge->block_used, samples, hello->channel_count, kind == EDGED_BRIDGE_I16 ? 2 : 4);
+    copy_numbers(bridge->setup->block + bridge->block_used, samples, bridge->reading_bytes, kind == EDGED_BRIDGE_I16 ? 2 : 4);
     bridge->block_tick = tick;
     bridge->block_used += bridge->reading_bytes;
     return bridge->block_used + bridge->reading_bytes <= bridge->block_most || edged_bridge_flush(bridge);
@@ -310,7 +305,7 @@ static bool take_result(edged_bridge *bridge, uint8_t *from, size_t body)
         return false;
     }
     from[7 + label_bytes] = 0;
-    copy_numbers(&result.score, from + 2, 1, sizeof result.score);
+    copy_numbers(&result.score, from + 2, sizeof result.score, sizeof result.score);
     result.label = (const char *)from + 7;
     result.alarm = (from[0] & 1) != 0;
     result.has_score = (from[0] & 2) != 0;
@@ -348,10 +343,10 @@ static uint32_t *take_body(edged_bridge *bridge)
     } else if (type == TIME) {
         now = bridge->setup->ticks(bridge->setup->user);
         copy_numbers(bridge->time_answer, from, 8, 1);
-        copy_numbers(bridge->time_answer + 8, &now, 1, 4);
+        copy_numbers(bridge->time_answer + 8, &now, 4, 4);
         bridge->time_due = true;
     } else if (type != ACK) {
-        (void)send(bridge, ACK, sequence, 2);
+        (void)send_frame(bridge, ACK, sequence, 2);
     }
     return &counts->received;
 }
@@ -379,14 +374,6 @@ static uint32_t *take_packet(edged_bridge *bridge)
     return take_body(bridge);
 }
 
-static void begin_packet(edged_bridge *bridge)
-{
-    bridge->left = 0;
-    bridge->zero_owed = false;
-    bridge->in_bytes = 0;
-    bridge->in_crc = CRC_BEGIN;
-}
-
 static void unstuffed(edged_bridge *bridge, uint8_t byte)
 {
     if (bridge->in_bytes < sizeof bridge->in) {
@@ -407,7 +394,10 @@ void edged_bridge_receive(edged_bridge *bridge, const uint8_t *bytes, size_t cou
             if (bridge->in_bytes != 0 || bridge->left != 0 || bridge->zero_owed) { /* else it ends nothing */
                 ++*take_packet(bridge);
             }
-            begin_packet(bridge);
+            bridge->left = 0;
+            bridge->zero_owed = false;
+            bridge->in_bytes = 0;
+            bridge->in_crc = CRC_BEGIN;
         } else if (bridge->left != 0) {
             bridge->left--;
             unstuffed(bridge, byte);
@@ -451,7 +441,6 @@ static void begin_ring(edged_bridge *bridge)
     bridge->tail = 0;
     bridge->head = 1;
     bridge->hello_due = true;
-    send_hello(bridge);
 }
 
 static void throw_away(edged_bridge *bridge)
@@ -485,7 +474,7 @@ static void beat(edged_bridge *bridge, uint32_t now)
         if (bridge->sequence == bridge->beat_sequence) {
             const uint8_t want_ack = 0;
 
-            (void)send(bridge, PING, &want_ack, 1);
+            (void)send_frame(bridge, PING, &want_ack, 1);
         }
     }
     bridge->beat_sequence = bridge->sequence;
@@ -532,8 +521,9 @@ edged_bridge_fault edged_bridge_init(edged_bridge *bridge, const edged_bridge_se
     }
     bridge->unheard = SILENT_BEATS;
     bridge->beat_tick = setup->ticks(setup->user);
-    begin_packet(bridge);
+    bridge->in_crc = CRC_BEGIN;
     begin_ring(bridge);
+    send_hello(bridge);
     if (bridge->bad_text) {
         return EDGED_BRIDGE_BAD_HELLO;
     }

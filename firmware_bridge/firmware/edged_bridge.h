@@ -107,7 +107,7 @@ typedef struct edged_bridge_setup {
 /* What happened since edged_bridge_init. Read it at any time; each wraps to 0. */
 typedef struct edged_bridge_counts {
     uint32_t dropped;        /* frames of ours that were not sent: no room, or thrown away with the ring */
-    uint32_t received;       /* frames of the board that were whole */
+    uint32_t received;       /* frames of the board that were taken */
     uint32_t bad_stuffing;   /* the faults, by the names of the protocol */
     uint32_t too_short;
     uint32_t too_long;

@@ -12,7 +12,7 @@
 static const uint32_t PERIOD_US = 20000;
 
 static const edged_bridge_channel channels[] = {
-    {"a0", "V", 5.0f / 1023}, // name, unit, scale: reading = sample * scale
+    {"a0", "V", 5.0f / 1023}, // name, unit, scale: reading = sample * scale; 3.3f on boards with 3.3 V
     {"a1", "V", 5.0f / 1023},
     {"a2", "V", 5.0f / 1023},
 };
