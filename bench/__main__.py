@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import links, push, swap, text, text_accuracy, text_extract
+from bench import links, push, serial, swap, text, text_accuracy, text_extract
 from bench.load import Message, Results, Sender, json_messages, packed_messages
 from bench.parties import EDGED, PACKED, broker, cpu_s, edged, plain, processor, pss_mib, recording
 from bench.trial import trial_rows
@@ -208,6 +208,12 @@ def bench_text() -> None:
         line(row.what, row.text, row.value, row.bar, row.limit, row.above)
 
 
+def bench_serial() -> None:
+    """A serial line: processor time, latency, and how much goes through."""
+    for row in serial.rows(QUICK):
+        line(row.what, row.text, row.value, row.bar, row.limit, row.above)
+
+
 def line(what: str, text: str, value: float, bar: str, limit: float | None = None, above: bool = False) -> None:
     """Print one row."""
     verdict = "" if limit is None else "met" if (value >= limit if above else value <= limit) else "MISSED"
@@ -217,7 +223,7 @@ def line(what: str, text: str, value: float, bar: str, limit: float | None = Non
 BENCHES = {
     "cpu": bench_cpu, "packed": bench_packed, "latency": bench_latency,
     "keys": bench_keys, "memory": bench_memory, "status": bench_status, "swap": bench_swap, "trial": bench_trial,
-    "push": bench_push, "links": bench_links, "text": bench_text, "text-accuracy": lambda: text_accuracy.run(QUICK),
+    "push": bench_push, "links": bench_links, "serial": bench_serial, "text": bench_text, "text-accuracy": lambda: text_accuracy.run(QUICK),
     "text-extract": lambda: text_extract.run(QUICK),
 }  # fmt: skip
 HELP = f"usage: python -m bench [--quick] [NAME …]: {' '.join(BENCHES)}; without names, all"
