@@ -12,6 +12,7 @@ Kind = Literal["int16", "int32", "float32"]
 MAX_CHANNELS = 16
 MAX_WINDOW = 16
 MAX_TICK_HZ = 100_000_000
+MIN_RATE_HZ = 1e-6  # a reading in eleven days: no block begins before the clocks that date it
 MAX_RATE_HZ = 1_000_000
 MAX_NAME = 32  # bytes of UTF-8, as below
 MAX_VERSION = 16
@@ -260,8 +261,8 @@ def _check(hello: Hello) -> None:
         raise BadMessage(f"a window of 0 to {MAX_WINDOW}, not {hello.window}")
     if not 1 <= hello.tick_hz <= MAX_TICK_HZ:
         raise BadMessage(f"1 to {MAX_TICK_HZ} ticks a second, not {hello.tick_hz}")
-    if not 0 < _single(hello.rate_hz) <= MAX_RATE_HZ:
-        raise BadMessage(f"more than 0 and at most {MAX_RATE_HZ} readings a second, not {hello.rate_hz}")
+    if not _single(MIN_RATE_HZ) <= _single(hello.rate_hz) <= MAX_RATE_HZ:
+        raise BadMessage(f"{MIN_RATE_HZ} to {MAX_RATE_HZ} readings a second, not {hello.rate_hz}")
     names = [channel.name for channel in hello.channels]
     if len(set(names)) < len(names):
         raise BadMessage("two channels of one name")

@@ -1,0 +1,32 @@
+"""Attacks on the board's end of a framed line that a hostile reader found: each must cost nothing but what it sent."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import pytest
+
+from firmware_bridge import frames
+from firmware_bridge.link import BoardLink, SamplesCame
+from firmware_bridge.messages import BadMessage, Hello
+from tests.firmwares import VIBRO, FakeFirmware
+
+S = 1_000_000_000
+
+
+@pytest.mark.parametrize("rate_hz", [1e-45, 1e-38, 9e-7])
+def test_a_rate_so_low_that_a_block_began_before_all_clocks_is_refused(rate_hz: float) -> None:
+    body = bytearray(VIBRO.encode())
+    body[8:12] = struct.pack("<f", rate_hz)
+    with pytest.raises(BadMessage, match="readings a second"):
+        Hello.decode(bytes(body))
+
+
+def test_times_of_the_slowest_sensor_fit_where_times_are_kept() -> None:
+    hello = replace(VIBRO, rate_hz=1e-6, tick_hz=1, channels=VIBRO.channels[:1])
+    firmware, link = FakeFirmware(hello), BoardLink()
+    link.receive(b"\0" + firmware.say_hello(), S)
+    most = (frames.MAX_BODY - 4) // hello.reading_bytes
+    came = [each for each in link.receive(firmware.samples([[1]] * most, tick=5), 2 * S) if isinstance(each, SamplesCame)]
+    assert -(2**62) < came[0].first_ns < came[0].last_ns < 2**62
