@@ -62,7 +62,8 @@ class Driver:
         functions.driven_poll.restype = ctypes.c_size_t
         functions.driven_poll.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
         functions.driven_receive.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
-        for name in ("at", "sample", "flush", "text", "event", "end", "dropped", "received", "result"):
+        functions.driven_fault.argtypes = [*[ctypes.c_uint] * 3, ctypes.c_uint32, *[ctypes.c_char_p] * 4]
+        for name in ("at", "sample", "flush", "text", "event", "end", "counts", "result"):
             getattr(functions, f"driven_{name}").argtypes = [ctypes.c_void_p, *_ARGUMENTS.get(name, [])]
         return cls(functions)
 
@@ -72,11 +73,14 @@ class Driver:
         return Firmware(self.functions, handle, struct.Struct(f"<{channels}{LETTERS[kind]}")) if handle else None
 
 
+_COUNTS = ("dropped", "received", "bad-stuffing", "too-short", "too-long", "bad-crc", "other-version")
+_COUNTS += ("unknown-type", "bad-body", "other-session")
 _ARGUMENTS: dict[str, list[type]] = {
     "at": [ctypes.c_uint32],
     "sample": [ctypes.c_char_p],
     "text": [ctypes.c_char_p],
     "event": [ctypes.c_uint, ctypes.c_int, ctypes.c_char_p],
+    "counts": [ctypes.POINTER(ctypes.c_uint32)],
     "result": [ctypes.c_char_p, ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int)],
 }
 
@@ -122,12 +126,15 @@ class Firmware:
         return self._line.raw[:count]
 
     @property
-    def dropped(self) -> int:
-        return int(self._functions.driven_dropped(self._handle))
+    def counts(self) -> dict[str, int]:
+        """Give what was counted, by the names of the protocol."""
+        counts = (ctypes.c_uint32 * len(_COUNTS))()
+        self._functions.driven_counts(self._handle, counts)
+        return {name: count for name, count in zip(_COUNTS, counts) if count}
 
     @property
-    def received(self) -> int:
-        return int(self._functions.driven_received(self._handle))
+    def dropped(self) -> int:
+        return self.counts.get("dropped", 0)
 
     def result(self) -> tuple[int, Result]:
         """Give how many results came, and the last one."""

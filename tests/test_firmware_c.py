@@ -6,6 +6,7 @@ import re
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_bridge import frames
+from firmware_bridge.cobs import stuff
 from firmware_bridge.link import BoardLink, HelloCame, SamplesCame, TextCame
 from firmware_bridge.messages import Ack, Channel, Event, Hello, Ping, Result, TimeAnswer, TimeQuestion, split_samples
 from tests.c_firmware import FIRMWARE, Driver, Firmware, make, need
@@ -144,7 +146,6 @@ steps = st.lists(
         st.tuples(st.just("sample"), st.binary(min_size=64, max_size=64) | st.just(bytes(64)) | st.just(b"\xff" * 64)),
         st.tuples(st.just("flush"), st.none()),
         st.tuples(st.just("text"), st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=500)),
-        st.tuples(st.just("text"), st.integers(1000, 1020).map("a€".rjust)),
         st.tuples(st.just("event"), st.tuples(st.integers(0, 65535), st.integers(-(2**31), 2**31 - 1), st.sampled_from(["", "Überlauf"]))),
         st.tuples(st.just("poll"), st.integers(0, 100) | st.just(2000)),
         st.tuples(st.just("ask"), st.sampled_from([Ping(True), Ping(False), TimeQuestion(2**64 - 1)])),
@@ -417,7 +418,66 @@ def test_what_is_meant_for_a_run_before_is_not_taken(firmware: Firmware, session
 def test_a_body_that_does_not_fit_is_not_answered(firmware: Firmware, type_: int, body: bytes) -> None:
     firmware.poll()
     firmware.receive(frames.encode(type_, 0x1234, 0, body))
-    assert (firmware.result()[0], firmware.received, firmware.poll()) == (0, 0, b"")
+    assert (firmware.result()[0], firmware.counts, firmware.poll()) == (0, {"bad-body": 1}, b"")
+
+
+RESULT = Result("running", 1.0, True).encode()
+
+
+def packet(body: bytes, *, version: int = 1, type_: int = frames.RESULT) -> bytes:
+    """Make a packet of any version, type and length, with its CRC-32."""
+    head = struct.pack("<BBHH", version, type_, 0x1234, 0) + body
+    return head + zlib.crc32(head).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    ("line", "counted"),
+    [
+        (stuff(packet(RESULT)), "received"),
+        (stuff(packet(RESULT + b"\1" * 600)), "received"),  # a run of COBS without a zero after it
+        (stuff(packet(RESULT + bytes(1014 - len(RESULT)))), "received"),
+        (stuff(packet(RESULT + bytes(1015 - len(RESULT)))), "too-long"),
+        (stuff(packet(RESULT + b"\1" * 5000)), "too-long"),
+        (stuff(packet(RESULT))[:-1], "bad-stuffing"),
+        (b"\xff" + b"\1" * 100, "bad-stuffing"),
+        (stuff(b"123456789"), "too-short"),
+        (b"\1", "too-short"),
+        (stuff(packet(RESULT)[:-1] + b"\xaa"), "bad-crc"),
+        (stuff(packet(RESULT, version=2)), "other-version"),
+        (stuff(packet(RESULT, type_=9)), "unknown-type"),
+        (stuff(packet(RESULT, type_=frames.HELLO)), "unknown-type"),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_each_fault_is_counted_by_its_name_and_spoils_no_other(firmware: Firmware, line: bytes, counted: str, step: int) -> None:
+    whole = stuff(packet(RESULT))
+    data = b"\0" + whole + b"\0\0" + line + b"\0" + whole + b"\0"
+    for at in range(0, len(data), step):
+        firmware.receive(data[at : at + step])
+    taken = 2 + (counted == "received")
+    assert firmware.counts == {"received": taken} | ({counted: 1} if counted != "received" else {})
+    assert firmware.result()[0] == taken
+
+
+@pytest.mark.parametrize("length", range(1009, 1016))
+def test_a_text_that_is_too_long_is_cut_where_a_character_ends(driver: Driver, length: int) -> None:
+    firmware = driver.begin(ring=2500)
+    assert firmware
+    text = b"a" * length + "€uro".encode()
+    assert firmware.text(text)
+    assert firmware.event(1, 2, text)
+    _, said, event = frames.FrameReader().feed(firmware.poll())
+    firmware.end()
+    assert said.body.decode() == text[:1014].decode("utf-8", "ignore")
+    assert Event.decode(event.body).text == text[:1008].decode("utf-8", "ignore")
+
+
+def test_a_firmware_has_a_session_even_if_it_is_given_none(driver: Driver) -> None:
+    firmware = driver.begin(session=0)
+    assert firmware
+    (hello,) = frames.FrameReader().feed(firmware.poll())
+    firmware.end()
+    assert hello.session == 1
 
 
 @pytest.mark.parametrize(
@@ -439,6 +499,25 @@ def test_a_setup_that_cannot_work_is_refused(driver: Driver, kind: int, channels
     if handle:
         functions.driven_end(handle)
     assert bool(handle) == begins
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins"),
+    [
+        ({}, True),
+        *(({"kind": kind}, kind in (1, 2, 3)) for kind in (0, 1, 2, 3, 4, 255)),
+        *(({"channels": channels}, channels in (1, 16)) for channels in (0, 1, 16, 17, 255)),
+        *(({"window": window}, window in (0, 16)) for window in (0, 16, 17)),
+        *(({"tick_hz": tick_hz}, tick_hz in (1, 100_000_000)) for tick_hz in (0, 1, 100_000_000, 100_000_001)),
+        *(({"firmware": b"f" * length}, length in (1, 32)) for length in (0, 1, 32, 33)),
+        *(({"version": b"v" * length}, length in (0, 16)) for length in (0, 16, 17)),
+        *(({"name": b"n" * length}, length in (1, 32)) for length in (0, 1, 32, 33, 300)),
+        *(({"unit": b"u" * length}, length in (0, 16)) for length in (0, 16, 17)),
+    ],
+)
+def test_a_hello_out_of_bounds_is_refused(driver: Driver, changes: dict[str, int | bytes], begins: bool) -> None:
+    sound = {"kind": 1, "channels": 16, "window": 1, "tick_hz": 1000, "firmware": b"f", "version": b"", "name": b"n", "unit": b""}
+    assert driver.functions.driven_fault(*(sound | changes).values()) == (0 if begins else 1)
 
 
 # ---- The sketch ----

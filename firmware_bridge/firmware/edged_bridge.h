@@ -138,8 +138,8 @@ typedef struct edged_bridge {
     uint32_t out_crc, in_crc;
     uint32_t block_tick, beat_tick;
     edged_bridge_counts counts;
-    uint8_t time_answer[16];
     uint8_t in[6 + 7 + EDGED_BRIDGE_MOST_LABEL + 1]; /* the first bytes of a packet, as many as any field in use needs */
+    uint8_t time_answer[16];
 } edged_bridge;
 
 /* What edged_bridge_init found. */

@@ -27,8 +27,9 @@ int driven_text(driven *it, const char *text);
 int driven_event(driven *it, unsigned code, int value, const char *words);
 void driven_receive(driven *it, const uint8_t *bytes, size_t count);
 size_t driven_poll(driven *it, size_t line_takes, uint8_t *line);
-uint32_t driven_dropped(const driven *it);
-uint32_t driven_received(const driven *it);
+void driven_counts(const driven *it, uint32_t *counts);
+int driven_fault(unsigned kind, unsigned channels, unsigned window, uint32_t tick_hz, const char *firmware, const char *version,
+                 const char *name, const char *unit);
 uint32_t driven_result(const driven *it, char *label, float *score, int *has_score, int *alarm);
 
 static size_t transmit(void *user, const uint8_t *bytes, size_t count)
@@ -146,14 +147,29 @@ size_t driven_poll(driven *it, size_t line_takes, uint8_t *line)
     return it->line_bytes;
 }
 
-uint32_t driven_dropped(const driven *it)
+/* Give all counts, in the order of the header. */
+void driven_counts(const driven *it, uint32_t *counts)
 {
-    return it->bridge.counts.dropped;
+    memcpy(counts, &it->bridge.counts, sizeof it->bridge.counts);
 }
 
-uint32_t driven_received(const driven *it)
+/* Say what edged_bridge_init finds in a HELLO, with buffers that are large enough for any. */
+int driven_fault(unsigned kind, unsigned channels, unsigned window, uint32_t tick_hz, const char *firmware, const char *version,
+                 const char *name, const char *unit)
 {
-    return it->bridge.counts.received;
+    static uint8_t ring[1100], block[64];
+    static edged_bridge bridge;
+    static driven it;
+    const edged_bridge_channel channel = {name, unit, 1.0f};
+    edged_bridge_channel all[EDGED_BRIDGE_MOST_CHANNELS];
+    const edged_bridge_hello hello = {firmware, version, (uint8_t)kind, (uint8_t)window, tick_hz, 1.0f, all, (uint8_t)channels};
+    const edged_bridge_setup setup = {&hello, ring, sizeof ring, block, sizeof block, transmit, ticks, NULL, &it};
+    unsigned i;
+
+    for (i = 0; i < EDGED_BRIDGE_MOST_CHANNELS; i++) {
+        all[i] = channel;
+    }
+    return (int)edged_bridge_init(&bridge, &setup, 1);
 }
 
 /* Give how many RESULTs came, and the last of them. */
