@@ -74,14 +74,8 @@ def spoken(firmware: FakeFirmware, fd: int) -> Iterator[None]:
     stop = threading.Event()
 
     def run() -> None:
-        while not stop.is_set():
-            try:
-                answer = firmware.receive(os.read(fd, 4096)) if select.select([fd], [], [], 0.02)[0] else b""
-                os.write(fd, answer + firmware.samples([[2, -4, 2000], [2, -4, 2000]]))
-            except BlockingIOError:  # nobody reads: a real line loses it, too
-                pass
-            except OSError:  # the other end has gone
-                return
+        while not stop.is_set() and _speak(firmware, fd):
+            pass
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -90,6 +84,18 @@ def spoken(firmware: FakeFirmware, fd: int) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def _speak(firmware: FakeFirmware, fd: int) -> bool:
+    """Answer, and send a block; say whether the other end is there."""
+    try:
+        answer = firmware.receive(os.read(fd, 4096)) if select.select([fd], [], [], 0.02)[0] else b""
+        os.write(fd, answer + firmware.samples([[2, -4, 2000], [2, -4, 2000]]))
+    except BlockingIOError:  # nobody reads: a real line loses it, too
+        pass
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
