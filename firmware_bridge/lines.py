@@ -1,6 +1,6 @@
-"""Bytes of a serial line into lines of text.
+r"""Bytes of a serial line into lines of text.
 
-A line ends with "\\n", "\\r" or both. What is no whole line of text is dropped and counted in `counts`:
+A line ends with "\n", "\r" or both. What is no whole line of text is dropped and counted in `counts`:
 
 partial    the first line after the port was opened: its beginning was said before anyone listened
 too-long   more than MOST_BYTES
