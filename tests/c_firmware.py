@@ -73,8 +73,10 @@ class Driver:
         return Firmware(self.functions, handle, struct.Struct(f"<{channels}{LETTERS[kind]}")) if handle else None
 
 
-_COUNTS = ("dropped", "received", "bad-stuffing", "too-short", "too-long", "bad-crc", "other-version")
-_COUNTS += ("unknown-type", "bad-body", "other-session")
+_COUNTS = (
+    *("dropped", "received", "bad-stuffing", "too-short", "too-long", "bad-crc"),
+    *("other-version", "unknown-type", "bad-body", "other-session"),
+)
 _ARGUMENTS: dict[str, list[type]] = {
     "at": [ctypes.c_uint32],
     "sample": [ctypes.c_char_p],

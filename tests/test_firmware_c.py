@@ -447,6 +447,10 @@ def packet(body: bytes, *, version: int = 1, type_: int = frames.RESULT) -> byte
         (stuff(packet(RESULT, type_=9)), "unknown-type"),
         (stuff(packet(RESULT, type_=frames.HELLO)), "unknown-type"),
     ],
+    ids=[
+        *("a result", "one with more behind it", "the longest", "a byte too long", "much too long", "cut"),
+        *("noise without a zero", "nine bytes", "one byte", "a wrong byte", "version 2", "type 9", "a type of the firmware"),
+    ],
 )
 @pytest.mark.parametrize("step", [1, 7, 10_000])
 def test_each_fault_is_counted_by_its_name_and_spoils_no_other(firmware: Firmware, line: bytes, counted: str, step: int) -> None:
