@@ -27,7 +27,7 @@ def told(came: Came, view: View) -> str:
         case Opened():
             return f"PORT    {view.port} is open again"
         case Lost():
-            return f"PORT    {clean(came.error.text)}; waiting until it comes again"
+            return f"PORT    {clean(came.error.text)}; it is tried again twice a second"
     return ""
 
 
