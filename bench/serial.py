@@ -45,7 +45,7 @@ queue = {{ full = "block" }}
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure everything; two minutes, or one with `quick`."""
+    """Measure everything, once; three minutes, or one with `quick`."""
     seconds = 10.0 if quick else 30.0
     for count in (10, 100):
         yield from _paced(count, seconds)
