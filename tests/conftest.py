@@ -20,6 +20,7 @@ settings.load_profile("busy")
 _LONG = (
     *("test_pushes_bad_links.py", "test_pushes_daemon.py", "test_fleet_walkthrough.py", "test_cut_points.py", "test_publisher_cuts.py"),
     *("test_pushes_machine.py", "test_updates.py", "test_nats.py", "test_fleet_acl.py", "test_delivery.py", "test_transfer_disk.py"),
+    *("test_firmware_qemu.py", "test_firmware_c.py", "test_serial_daemon.py"),
     *("test_trial.py", "test_updates_review.py", "test_outage.py", "test_daemon_life.py", "test_mqtt_link.py", "test_soak.py"),
 )
 
