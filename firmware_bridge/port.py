@@ -1,32 +1,42 @@
 """A serial port: opened for us alone, bytes as they are, each error in words.
 
-Only this module imports pyserial; its errors and those of the system end here, as PortError.
+The only module that imports pyserial. Its errors and the system's end here, as PortError.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import grp
+import math
 import os
 import select
+import shlex
 import stat
+import struct
 import termios
 import threading
-from dataclasses import dataclass
-from pathlib import Path
 
 import serial
 
+from firmware_bridge.port_list import FoundPort, present
+from firmware_bridge.port_node import group_that_may, holders
+
+__all__ = ["FoundPort", "Port", "PortError", "present"]
+
 _MOST_BYTES = 1 << 16
+_PSEUDO_TERMINALS = range(136, 144)  # major numbers
+_TCGETS2 = 0x802C542A
+_TERMIOS2 = struct.Struct("=4IB19s2I")
+_BAUD_OFF = 0.03  # a UART that is further off misreads
+_LOOK = "`ls -l /dev/serial/by-id` shows the ports of boards on USB"
 
 
 class PortError(Exception):
     """What is wrong with a port.
 
-    code   never changes: port-missing, port-not-allowed, port-busy, port-lost, port-unusable
-    text   what is wrong, in words
-    hint   what to do next
+    code  never changes: port-missing, port-not-allowed, port-busy, port-lost, port-unusable
+    text  what is wrong
+    hint  what to do next
     """
 
     def __init__(self, code: str, text: str, hint: str) -> None:
@@ -37,56 +47,62 @@ class PortError(Exception):
 
 
 class Port:
-    """An open port. One thread reads and writes; `wake` may be called by any."""
+    """An open port. One thread reads, writes and closes; `wake` is for any."""
 
     def __init__(self, path: str, line: serial.Serial) -> None:
         self.path = path
         self._line = line
         self._fd: int = line.fileno()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._lock = threading.Lock()  # so that `wake` never writes to a descriptor that was closed
+        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = threading.Lock()  # so that `wake` never writes to a descriptor that was closed
         self._closed = False
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
-        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(self._woken, select.POLLIN)
 
     @classmethod
     def open(cls, path: str, baud: int) -> Port:
-        """Open a port: 8 data bits, no parity, 1 stop bit, no flow control, bytes unchanged, nobody else's.
+        """Open the port at `path` for us alone: 8 data bits, no parity, 1 stop bit, no flow control, all bytes unchanged.
 
-        Opening raises DTR and RTS, as pyserial and the kernel do: an Arduino Uno resets by it. Raises PortError.
+        Raises DTR and RTS, as every opening of a port does: an Arduino Uno begins anew by that. What came before is lost.
+        Raises PortError: port-missing, port-not-allowed, port-busy, port-unusable.
         """
-        _must_be_there(path)
         try:
+            if not stat.S_ISCHR(os.stat(path).st_mode):  # opening a pipe or a disk would do something
+                raise OSError(errno.ENOTTY, "not a device of characters")
+            if not baud:
+                raise ValueError("0 baud hangs up")
             line = serial.Serial(path, baud, timeout=0, write_timeout=0, exclusive=True)
         except (OSError, ValueError, OverflowError, termios.error) as error:
-            raise _why_not(path, baud, error) from error
+            raise _why_not_opened(path, baud, error) from error
         try:
-            _for_us_alone(line.fileno())
+            _keep_others_out(line.fileno())
+            _take_bytes_as_they_are(line.fileno())
+            _must_have_taken(line.fileno(), baud)
             return cls(path, line)
-        except (OSError, termios.error) as error:
+        except (OSError, ValueError, termios.error) as error:
             line.close()
-            raise _why_not(path, baud, error) from error
+            raise _why_not_opened(path, baud, error) from error
 
     def read(self, timeout_s: float) -> bytes:
-        """Give what has come, waiting for at least one byte; b"" after `timeout_s` or `wake`. Raises PortError."""
-        for fd, _ in self._poll.poll(max(0, round(timeout_s * 1000))):
-            if fd == self._wake:
-                os.eventfd_read(self._wake)
+        """Wait for bytes and give all that are there; b"" after `timeout_s`, or when woken. Raises PortError: port-lost."""
+        for fd, _ in self._poll.poll(max(0, math.ceil(timeout_s * 1000))):
+            if fd == self._woken:
+                os.eventfd_read(fd)
                 continue
             try:
-                data = os.read(self._fd, _MOST_BYTES)
+                data = os.read(fd, _MOST_BYTES)
             except BlockingIOError:
                 continue
             except OSError as error:
                 raise self._lost() from error
-            if not data:
+            if not data:  # said to be readable, and nothing there: the device is gone
                 raise self._lost()
             return data
         return b""
 
     def write(self, data: bytes) -> int:
-        """Write as many bytes as the port takes now, never waiting; give how many, maybe 0. Raises PortError."""
+        """Write what the port takes now, and give how many bytes that was, maybe 0; never waits. Raises PortError: port-lost."""
         try:
             return os.write(self._fd, data) if data else 0
         except BlockingIOError:
@@ -95,86 +111,91 @@ class Port:
             raise self._lost() from error
 
     def wake(self) -> None:
-        """Let a `read` that waits return at once; from any thread, also after `close`."""
-        with self._lock:
+        """Let a `read` that waits return at once, or else the next one. From any thread; after `close` it is nothing."""
+        with self._closing:
             if not self._closed:
-                os.eventfd_write(self._wake, 1)
+                os.eventfd_write(self._woken, 1)
 
     def close(self) -> None:
         """Give the port back; a second time is nothing."""
-        with self._lock:
+        with self._closing:
             if self._closed:
                 return
             self._closed = True
-            os.close(self._wake)
-        try:
-            fcntl.ioctl(self._fd, termios.TIOCNXCL)
-        except OSError:  # it was unplugged
-            pass
+            os.close(self._woken)
         self._line.close()
 
     def _lost(self) -> PortError:
-        return PortError("port-lost", f"{self.path} was unplugged", "plug it in again; check the cable and its power")
+        return PortError("port-lost", f"{self.path} was unplugged", "plug it in again; if it was not unplugged, check its cable and power")
 
 
-def _must_be_there(path: str) -> None:
-    """Raise PortError where a path is not that of a device, before opening it does something."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:
-        raise _why_not(path, 0, error) from error
-    if not stat.S_ISCHR(mode):
-        raise PortError("port-unusable", f"{path} is not a serial port", "`ls -l /dev/serial/by-id` shows those of this board")
+def _keep_others_out(fd: int) -> None:
+    """Let no other user's program open the port; pyserial's lock keeps out only those who ask for one.
+
+    The kernel forgets this with the last close, but for a pseudo-terminal whose other end stays open: nobody could open that again.
+    """
+    if os.major(os.fstat(fd).st_rdev) not in _PSEUDO_TERMINALS:
+        fcntl.ioctl(fd, termios.TIOCEXCL)
 
 
-def _for_us_alone(fd: int) -> None:
-    """Let nobody else open it (pyserial's own lock holds only those who ask for it); a break is a zero byte, no signal."""
-    fcntl.ioctl(fd, termios.TIOCEXCL)
+def _take_bytes_as_they_are(fd: int) -> None:
+    """Set what pyserial leaves as it was: a break, as a wrong baud rate makes many, would else empty the buffers."""
     mode = termios.tcgetattr(fd)
     mode[0] &= ~termios.BRKINT
     termios.tcsetattr(fd, termios.TCSANOW, mode)
 
 
-def _why_not(path: str, baud: int, error: BaseException) -> PortError:
-    """Give the PortError of an error while opening."""
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.ENOTDIR):
-        return PortError("port-missing", f"{path} is not there", "plug it in; `ls -l /dev/serial/by-id` shows what is")
-    if number in (errno.EACCES, errno.EPERM):
-        group = _group(path)
-        return PortError(
-            "port-not-allowed",
-            f"{path} may only be opened by its group, {group}",
-            f"`sudo usermod -aG {group} $USER`, then log in again",
-        )
-    if number in (errno.EBUSY, errno.EAGAIN):
-        return PortError("port-busy", f"{path} is held by {_holders(path)}", f"stop it; `sudo fuser -v {path}` shows who holds it")
-    return PortError("port-unusable", f"{path} cannot be used at {baud} baud: {error}", "check the path and the baud rate")
-
-
-def _group(path: str) -> str:
+def _must_have_taken(fd: int, baud: int) -> None:
+    """Raise ValueError where the driver says that it made another baud rate of this one, as it does without an error."""
+    told = bytearray(_TERMIOS2.size)
     try:
-        return grp.getgrgid(os.stat(path).st_gid).gr_name
-    except (OSError, KeyError):
-        return "dialout"
+        fcntl.ioctl(fd, _TCGETS2, told)
+    except OSError:  # no such question on this kernel
+        return
+    made = _TERMIOS2.unpack(told)[-1]
+    if made and abs(made - baud) > _BAUD_OFF * baud:
+        raise ValueError(f"its hardware makes {made} of it")
 
 
-def _holders(path: str) -> str:
-    return "another program"
+def _why_not_opened(path: str, baud: int, error: BaseException) -> PortError:
+    """Say in words what the system or pyserial raised when a port was opened."""
+    number = _number(error)
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV):
+        return PortError("port-missing", f"{path} is not there", f"plug it in; {_LOOK}")
+    if number == errno.EACCES:
+        return _not_allowed(path)
+    if number == errno.EPERM:
+        hint = "a container must be given the device, a service must allow it (DeviceAllow=)"
+        return PortError("port-not-allowed", f"{path} may not be opened from here, whoever asks", hint)
+    if number in (errno.EBUSY, errno.EAGAIN):
+        hint = f"end that program first; `sudo fuser -v {shlex.quote(path)}` shows who it is"
+        return PortError("port-busy", f"{path} is held by {holders(path)}", hint)
+    if number == errno.ENOTTY:
+        return PortError("port-unusable", f"{path} is no serial port", _LOOK)
+    if number == errno.EIO:
+        return PortError("port-unusable", f"{path} does not answer: there is no hardware behind it", _LOOK)
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return PortError("port-unusable", f"{path} cannot be used at {baud} baud: {words}", "take another baud rate, here and in the firmware")
 
 
-@dataclass(frozen=True, slots=True)
-class FoundPort:
-    """A port of this board: its path, a link that stays the same ("" without one), and what is behind it."""
+def _number(error: BaseException) -> int | None:
+    """Give the system's number of an error; pyserial hides that of termios."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    for each in (error, error.__context__):
+        if isinstance(each, termios.error) and each.args and isinstance(each.args[0], int):
+            return each.args[0]
+    return None
 
-    path: str
-    stable: str
-    description: str
 
-
-def present(root: Path = Path("/")) -> list[FoundPort]:
-    """Give the serial ports below `root`, which stands for `/`."""
-    found = []
-    for pattern in ("ttyACM*", "ttyUSB*", "ttyAMA*", "ttyTHS*"):
-        found += [FoundPort(f"/dev/{path.name}", "", "") for path in sorted((root / "dev").glob(pattern))]
-    return found
+def _not_allowed(path: str) -> PortError:
+    quoted = shlex.quote(path)
+    try:
+        group = group_that_may(path)
+    except OSError:
+        return PortError("port-not-allowed", f"the folder of {path} may not be looked into", f"`namei -l {quoted}` shows where it ends")
+    if group:
+        hint = f"`sudo usermod -aG {group} $USER`, then log in again"
+        return PortError("port-not-allowed", f"{path} may only be opened by members of {group}", hint)
+    hint = f"`sudo chgrp dialout {quoted} && sudo chmod 660 {quoted}`; where a login waits on that port, turn it off first"
+    return PortError("port-not-allowed", f"{path} may not be opened by members of any group", hint)
