@@ -161,7 +161,6 @@ class BoardLink:
         hello, stamps = sender.hello, sender.stamps
         if hello is None or stamps is None:
             self._counts["no-hello"] += 1
-            sender.whole = False
             self._asking.hello(now_ns)
             return
         samples = split_samples(frame.body, hello)

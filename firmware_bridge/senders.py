@@ -10,10 +10,10 @@ A firmware is known by its session and by where its sequence stands: frames whos
   when its own has been silent for five seconds.
 
 Two firmwares that both say session 1 are told apart in the same way, as long as their sequences differ; while they do
-not, the second one's frames are repeats. Restarts of a firmware that always says the same
-session show by its sequence going back, by a HELLO with sequence 0, and, where frames are missing, by a tick that its
-clock cannot show: so a HELLO is not used for the samples of another run. Only a run that ended within two seconds of
-its start, with the same session and a lost HELLO after it, can pass for the next one.
+not, the second one's frames are repeats. Restarts of a firmware that always says the same session show by its sequence
+going back, by a HELLO with sequence 0, and, where frames are missing, by a tick that its clock cannot show: so a HELLO
+is not used for the samples of another run. Only a run of less than two seconds, and a lost HELLO after it, can pass for
+the run that follows.
 """
 
 from __future__ import annotations
@@ -146,7 +146,6 @@ class Senders:
     def _back_to(self, first: Sender, second: Sender) -> None:
         """The first is heard again after the second: there are two of them."""
         first.of_two = second.of_two = True
-        first.whole = first.told = False  # its tick is to prove that it is the same run
         self._others.remove(first)
         self._aside(second)
         self.current = first

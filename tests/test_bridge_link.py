@@ -85,7 +85,9 @@ def test_a_hello_that_says_nothing_new_is_not_given_out_again(line: Line) -> Non
     assert line.up(line.firmware.say_hello(), line.firmware.say_hello()) == []
     other = dataclasses.replace(VIBRO, rate_hz=52.0)
     line.firmware.hello = other
+    line.up(line.firmware.block())
     assert line.up(line.firmware.say_hello()) == [HelloCame(other, 7, restarted=False)]
+    assert [block.follows for block in blocks(line.up(line.firmware.block(), line.firmware.block()))] == [False, True]
     assert line.counted == {}
 
 
@@ -316,7 +318,7 @@ def test_all_faults_of_the_line_are_in_the_counts(line: Line) -> None:
 
 
 # Rates and ticks at which arithmetic goes wrong, if it does at all.
-rates = st.sampled_from([2.0**-149, 1e-20, 0.001, 26.0, 4000.0, 1_000_000.0])
+rates = st.sampled_from([2.0**-19, 0.001, 26.0, 4000.0, 1_000_000.0])
 tick_rates = st.sampled_from([1, 1000, 1_000_000, 100_000_000])
 steps = st.one_of(st.integers(0, 10 * NS), st.integers(0, 10_000 * NS))
 words = st.one_of(st.integers(0, 4), st.integers(0, 2**16 - 1))

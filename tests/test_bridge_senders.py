@@ -248,6 +248,27 @@ def test_two_senders_are_no_more_when_the_second_goes_away() -> None:
     assert not bench.link.two_senders
 
 
+def test_a_second_that_went_away_takes_no_frame_of_the_first() -> None:
+    """Not even one that comes where the second's sequence stood."""
+    bench, first = running(1, blocks=100)
+    second = FakeFirmware(OTHER, session=1, sequence=300)
+    together(bench, first, second, 1)
+    for _ in range(51):
+        bench.up(first.block(3))
+    first.lose(second.sequence - first.sequence)
+    first.tick += 5_000_000
+    assert kinds(bench.up(first.block(3), after=5)) == ["SamplesCame"]
+    assert bench.up(first.block(3), first.block(3)) != []
+
+
+def test_going_back_to_the_first_is_no_restart_of_it() -> None:
+    bench, first = running(7)
+    assert bench.up(first.start(9)) == [HelloCame(VIBRO, 9, restarted=True)]
+    bench.up(first.block())
+    bench.up(FakeFirmware(OTHER).start(8))
+    assert bench.up(first.block())[0] == HelloCame(VIBRO, 9, restarted=False)
+
+
 def test_a_restart_of_the_first_of_two_is_taken_from_its_hello() -> None:
     bench, first = running(7)
     second = FakeFirmware(OTHER, session=8)
