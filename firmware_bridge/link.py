@@ -17,7 +17,7 @@ from firmware_bridge.results import Results
 from firmware_bridge.senders import Sender, Senders
 from firmware_bridge.stamps import Stamps
 
-COUNTED = ("unknown-type", "bad-body", "no-hello", "echo")
+COUNTED = ("unknown-type", "bad-body", "no-hello", "echo", "wrong-tick", "clock-jump")
 
 
 @dataclass(slots=True)
@@ -100,6 +100,11 @@ class BoardLink:
         return current.stamps if current else None
 
     @property
+    def results_sent(self) -> int:
+        """Give how many results went down."""
+        return self._results.sent
+
+    @property
     def session(self) -> int:
         """Give the session that a HELLO was heard of last, 0 before."""
         return self._outbox.session
@@ -126,6 +131,7 @@ class BoardLink:
                 if sender is not self._heard:
                     self._turn_to(sender, now_ns, came)
                 self._take_in(frame, sender, now_ns, came)
+        self.two_senders = self._senders.two(now_ns)
         return came
 
     def wake(self, now_ns: int) -> None:
@@ -165,7 +171,10 @@ class BoardLink:
             return
         samples = split_samples(frame.body, hello)
         follows = sender.whole and sender.tick is not None
+        wrong, jumps = stamps.wrong, stamps.jumps
         first_ns, last_ns = stamps.block(samples.tick, samples.count, follows, now_ns)
+        self._counts["wrong-tick"] += stamps.wrong - wrong
+        self._counts["clock-jump"] += stamps.jumps - jumps
         sender.tick, sender.tick_ns, sender.whole = samples.tick, last_ns, True
         came.append(SamplesCame(hello, samples.data, samples.count, first_ns, last_ns, follows))
 

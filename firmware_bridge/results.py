@@ -26,12 +26,13 @@ class _Flight:
 class Results:
     """Flow control of RESULTs. `window`: how many may be on their way, None while that is not known.
 
-    Each result that does not arrive is counted once: `result-replaced` when a newer took its place, `result-lost` when
-    no ACK came after all tries, `result-unwanted` when the firmware takes none.
+    `sent` counts those that went down, each once. Each that does not arrive is counted once, too: `result-replaced` when a
+    newer took its place, `result-lost` when no ACK came after all tries, `result-unwanted` when the firmware takes none.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self.window: int | None = None
+        self.sent = 0
         self.counts = dict.fromkeys(COUNTED, 0)
         self._outbox = outbox
         self._waiting: Result | None = None
@@ -66,6 +67,7 @@ class Results:
             return
         result, self._waiting = self._waiting, None
         if self.window:
+            self.sent += 1
             self._flights.append(_Flight(result, [self._outbox.put(frames.RESULT, result.encode())], now_ns))
         else:
             self.counts["result-unwanted"] += 1

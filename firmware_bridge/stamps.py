@@ -29,11 +29,13 @@ class Stamps:
 
     fit    its clock against the host's; TIME exchanges are to be told to it
     jumps  times that more than half a second was put right at once
+    wrong  blocks whose tick was not believed
     """
 
     def __init__(self, tick_hz: float, rate_hz: float) -> None:
         self.fit = ClockFit(tick_hz)
         self.jumps = 0
+        self.wrong = 0
         self._pace = Pace(tick_hz / rate_hz)
         self._second = max(1, round(tick_hz))
         self._last_ns: int | None = None  # the time of the last reading, as it was given out
@@ -72,6 +74,7 @@ class Stamps:
         believed = self.fit.arrived(ticks, now_ns) and not self.goes_back(tick)
         if self.fit.resets > resets:
             believed, self._ticks = True, None
+        self.wrong += not believed
         if self._last_ns is None:
             first, last = self._alone(self.fit.at(ticks), count)
         elif believed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -30,3 +31,22 @@ def test_times_of_the_slowest_sensor_fit_where_times_are_kept() -> None:
     most = (frames.MAX_BODY - 4) // hello.reading_bytes
     came = [each for each in link.receive(firmware.samples([[1]] * most, tick=5), 2 * S) if isinstance(each, SamplesCame)]
     assert -(2**62) < came[0].first_ns < came[0].last_ns < 2**62
+
+
+def count_over(seconds: int, tick_of: Callable[[int], int]) -> dict[str, int]:
+    """Give what is counted of a lossless stream of a block a second, whose tick after so many seconds is `tick_of`."""
+    firmware, link = FakeFirmware(), BoardLink()
+    link.receive(b"\0" + firmware.say_hello(), 0)
+    for second in range(1, seconds + 1):
+        link.receive(firmware.samples([[1, 2, 3]] * 26, tick=tick_of(second)), second * S)
+    return {name: count for name, count in link.counts.items() if count}
+
+
+def test_ticks_that_cannot_be_true_are_counted() -> None:
+    assert count_over(60, lambda second: second * 1_000_000) == {}
+    assert count_over(60, lambda second: (second + 5 * (second % 20 == 0)) * 1_000_000) == {"wrong-tick": 3}
+
+
+@pytest.mark.parametrize(("factor", "name"), [(2.0, "wrong-tick"), (0.5, "clock-jump")])
+def test_a_clock_that_runs_at_another_rate_than_the_hello_says_shows_in_the_counts(factor: float, name: str) -> None:
+    assert count_over(60, lambda second: round(second * factor * 1_000_000))[name] > 4

@@ -34,5 +34,6 @@ class SerialSource:
 
     def put(self, batch: Batch) -> None:
         """Pass a batch on; called in the line's thread."""
-        if self._deliver is not None:
-            self._deliver(batch)
+        deliver = self._deliver  # another thread may stop us meanwhile
+        if deliver is not None:
+            deliver(batch)

@@ -17,7 +17,7 @@ from firmware_bridge.lines import LineReader
 from firmware_bridge.link import BoardLink, EventCame, SamplesCame, TextCame
 from firmware_bridge.messages import Hello, Result
 
-LOST_NS = 5 * NS  # without anything whole for so long, while bytes come, what comes is told anew
+LOST_NS = 5 * NS  # when bytes have come for so long without anything whole, what comes is told anew
 STEP_NS = NS // 50  # the wall clock was set where it moved by more against the monotonic one
 LOOK_NS = NS // 1000  # both clocks are read within this, or the look does not count
 _SHOWN = 200  # characters of a text or event kept for people
@@ -49,15 +49,14 @@ class SerialEnd:
         self._clock = clock
         self._guess = Guess()
         self._frames_before = 0  # those that came before this guess
-        self._last_whole_ns = 0
+        self._broken_since: int | None = None  # when the first byte came that belongs to nothing whole yet
         self._wall_ns = self._look() or 0
         self._hello: tuple[Hello | None, bytes] = (None, b"")
 
     def opened(self, now_ns: int) -> None:
         """Begin anew with what comes after the port was opened, at monotonic `now_ns`."""
         self.link.opened(now_ns)
-        self.lines_in.opened()
-        self._ask_anew(now_ns)
+        self._ask_anew()
 
     def garbled(self, now_ns: int) -> bool:
         """Say whether bytes come and nothing whole among them."""
@@ -107,20 +106,23 @@ class SerialEnd:
         """Keep to what comes, or find it out."""
         told = self._guess.feed(data, self.link.frames - self._frames_before, now_ns)
         if whole or self.link.last_ns == now_ns:
-            self._last_whole_ns = now_ns
+            self._broken_since = None
+        elif self._broken_since is None:
+            self._broken_since = now_ns
         if self._fixed:
             return
         if told and told != self.framing:
             self.framing = told
             if told == "lines":
                 self.link.opened(now_ns)  # so that text is no half frame, should a frame come after all
-        elif self.framing and now_ns - self._last_whole_ns > LOST_NS:
-            self._ask_anew(now_ns)
+        elif self.framing and self._broken_since is not None and now_ns - self._broken_since > LOST_NS:
+            self._ask_anew()
 
-    def _ask_anew(self, now_ns: int) -> None:
+    def _ask_anew(self) -> None:
         self._guess = Guess()
         self._frames_before = self.link.frames
-        self._last_whole_ns = now_ns
+        self._broken_since = None
+        self.lines_in.opened()  # what comes now may be the rest of a line
         if not self._fixed:
             self.framing = ""
 

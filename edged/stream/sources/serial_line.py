@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -87,8 +88,9 @@ class SerialLine:
         self._end = SerialEnd(options.framing, clock)
         self._topic = os.fsencode(options.port)
         self._sources: list[SerialSource] = []
-        self._result: Result | None = None  # the newest that was handed over by another thread
-        self._results = 0
+        self._handing = threading.Lock()  # over a result from the threads that make them
+        self._result: Result | None = None  # the newest that was handed over
+        self._replaced = 0  # by a newer one, before it was taken
         self._unsent = b""
         self._port: OpenPort | None = None
         self._since = clock.mono()
@@ -102,7 +104,7 @@ class SerialLine:
 
     def start(self) -> None:
         """Open the port, and keep it open; may be called again."""
-        if not self._thread.is_alive() and not self._stopping.is_set():
+        if self._thread.ident is None and not self._stopping.is_set():  # one that a bug has ended stays so
             self._thread.start()
 
     def leave(self, source: SerialSource) -> None:
@@ -117,8 +119,9 @@ class SerialLine:
 
     def send(self, result: Result) -> None:
         """Hand a result over; the newest counts. For any thread; waits for nothing."""
-        self._result = result
-        self._results += 1
+        with self._handing:
+            self._replaced += self._result is not None
+            self._result = result
         self._wake()
 
     def state(self) -> SerialState:
@@ -135,7 +138,7 @@ class SerialLine:
             self.error,
             end.framing,
             end.link.hello,
-            {name: count for counts in (end.link.counts, end.lines_in.counts) for name, count in counts.copy().items() if count},
+            self._counts(),
             end.link.frames,
             end.lines,
             end.readings,
@@ -148,8 +151,15 @@ class SerialLine:
             None if accuracy is None else accuracy / 1e6,
             fit.drift_ppm if fit else None,
             self._unplugged,
-            self._results,
+            end.link.results_sent,
         )
+
+    def _counts(self) -> dict[str, int]:
+        """Give what was counted at all, by name."""
+        counts = Counter(self._end.link.counts)
+        counts.update(self._end.lines_in.counts)  # both have a `too-long`
+        counts["result-replaced"] += self._replaced
+        return {name: count for name, count in counts.items() if count}
 
     def _wake(self) -> None:
         port = self._port
@@ -206,7 +216,8 @@ class SerialLine:
                 payloads = (came.texts or came.lines) if source.texts else (came.blocks or came.lines)
                 if payloads:
                     source.put(Batch([self._topic] * len(payloads), list(payloads), self._clock.wall(), now))
-        result, self._result = self._result, None
+        with self._handing:
+            result, self._result = self._result, None
         if result is not None:
             self._end.send(result, now)
         self._unsent = self._unsent or self._end.wake(now)
