@@ -10,11 +10,13 @@ import pytest
 from edged.clock import NS, VirtualClock
 from edged.config import schema
 from edged.records import Batch
+from edged.stream.decoders.bridge import Bridge
 from edged.stream.sources.serial import SerialSource
 from edged.stream.sources.serial_end import SerialEnd
 from edged.stream.sources.serial_line import SerialLine
 from firmware_bridge.messages import Result
 from tests.firmwares import FakeFirmware
+from tests.test_serial_decoder import XYZ
 from tests.waiting import until
 
 START = 1_700_000_000 * NS
@@ -146,3 +148,14 @@ def test_a_sketch_in_the_place_of_a_firmware_is_noticed_and_its_first_half_line_
     given = [line for tenth in range(100) for line in fed(end, b"5,6\n1,2,3\n4,", 2 + tenth / 10)]
     assert end.framing == "lines"
     assert set(given) == {b"4,5,6", b"1,2,3"}
+
+
+def rows(decoder: Bridge, *lines: bytes) -> list[list[float]]:
+    return decoder.decode(list(lines), [b""] * len(lines)).values.tolist()
+
+
+def test_a_debug_print_that_looks_like_a_header_costs_no_reading() -> None:
+    decoder = Bridge(XYZ)
+    assert rows(decoder, b"1,2,3", b"y, init", b"4,5,6") == [[1, 2, 3], [4, 5, 6]]
+    assert rows(decoder, b"z,y,x", b"1,2,3", b"x,stuck", b"7,8,9") == [[3, 2, 1], [9, 8, 7]]
+    assert rows(Bridge(XYZ, decoder), b"4,5,6") == [[6, 5, 4]]

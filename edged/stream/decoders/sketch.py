@@ -28,7 +28,8 @@ class Sketch:
     def __init__(self, given: Input, before: Sketch | None = None) -> None:
         """`before` is the decoder for the release before: the header it saw holds still."""
         self._channels = given.channels
-        self._header: list[str] = before._header if before else []
+        self._told: list[str] = before._told if before else []  # names that may be a header, or `x, stuck`
+        self._header: list[str] = before._header if before else []  # those that a line with as many numbers followed
         self._last_names: list[str] = []
         self._last_columns: NDArray[np.intp] | None = None
 
@@ -43,7 +44,7 @@ class Sketch:
         """Take lines that are all the model's channels between commas; ValueError, TypeError or AttributeError where one differs."""
         joined = b"\n".join(payloads)
         commas = len(self._channels) - 1
-        if self._header or b"_" in joined or any(payload.count(b",") != commas for payload in payloads):
+        if self._told or b"_" in joined or any(payload.count(b",") != commas for payload in payloads):
             raise ValueError("not all of one width, without names")
         values = np.array(list(map(float, joined.replace(b"\n", b",").split(b","))), np.float64).reshape(len(payloads), -1)
         return sound(values, None, np.arange(len(payloads)), None, [], self._channels)
@@ -61,11 +62,14 @@ class Sketch:
         cells, names = split(line), names_of(line)
         if cells is None:
             if names and any(names_one(names, channel) for channel in self._channels):
-                self._header = names
+                self._told = names
                 return []
             raise Refused(DEBUG_PRINT, line[:_SHOWN].decode("utf-8", "replace"))
         numbers = [float(cell) for cell in cells]
-        names = names or self._header
+        if not names:
+            if len(self._told) == len(numbers):
+                self._header = self._told
+            names = self._header
         if names:
             return self._named(numbers, names)
         if len(numbers) != len(self._channels):
