@@ -67,7 +67,7 @@ typedef struct edged_bridge_hello {
     uint8_t window;        /* RESULTs that may be on their way at once, at most 16. 0: this firmware takes none. 1 is enough
                               where the main loop goes round quickly */
     uint32_t tick_hz;      /* ticks a second of the `ticks` hook, 1 to 100,000,000; the real rate of a clock that never stops */
-    float rate_hz;         /* readings a second, nominal; above 0, at most 1,000,000 */
+    float rate_hz;         /* readings a second, nominal, 0.000001 to 1,000,000 */
     const edged_bridge_channel *channels;
     uint8_t channel_count; /* 1 to 16 */
 } edged_bridge_hello;
