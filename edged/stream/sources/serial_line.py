@@ -19,13 +19,14 @@ from edged.config import schema
 from edged.errors import BugError, EdgedError
 from edged.records import Batch
 from edged.stream.sources.serial import SerialSource
-from edged.stream.sources.serial_end import SerialEnd
+from edged.stream.sources.serial_end import Came, SerialEnd
 from edged.stream.sources.serial_port import as_edged
 from firmware_bridge.messages import Hello, Result
 from firmware_bridge.port import Port, PortError
 
 WAKE_S = 0.1  # between two looks at timers while nothing comes
 AGAIN_S = 0.5  # between two attempts to open the port
+GATHER_NS = NS // 100  # between two batches for the pipelines: one for each frame would cost several times as much
 STOP_S = 2.0
 
 
@@ -91,6 +92,9 @@ class SerialLine:
         self._handing = threading.Lock()  # over a result from the threads that make them
         self._result: Result | None = None  # the newest that was handed over
         self._replaced = 0  # by a newer one, before it was taken
+        self._came = Came()  # what the pipelines do not have yet
+        self._came_ns = 0  # monotonic, when the first of it came; 0: there is nothing
+        self._handed_ns = 0
         self._unsent = b""
         self._port: OpenPort | None = None
         self._since = clock.mono()
@@ -192,6 +196,8 @@ class SerialLine:
             finally:
                 self._port = None
                 port.close()
+                if self._came_ns:
+                    self._hand_on(self._clock.mono())
 
     def _begin(self, port: OpenPort) -> None:
         now = self._clock.mono()
@@ -199,6 +205,19 @@ class SerialLine:
         self._end.opened(now)
         self._since, self.error = now, None
         self._port = port
+
+    def _left_s(self) -> float:
+        """Give the seconds until what was gathered goes to the pipelines."""
+        return max(0, self._handed_ns + GATHER_NS - self._clock.mono()) / NS
+
+    def _hand_on(self, now_ns: int) -> None:
+        """Give the pipelines what was gathered; it is of the time when the first of it came."""
+        came, wall_ns = self._came, self._clock.wall() - (now_ns - self._came_ns)
+        for source in self._sources:
+            payloads = (came.texts or came.lines) if source.texts else (came.blocks or came.lines)
+            if payloads:
+                source.put(Batch([self._topic] * len(payloads), list(payloads), wall_ns, self._came_ns))
+        self._came, self._came_ns, self._handed_ns = Came(), 0, now_ns
 
     def _failed(self, error: PortError) -> None:
         told = as_edged(error)
@@ -208,14 +227,14 @@ class SerialLine:
 
     def _turn(self, port: OpenPort) -> None:
         """Read what has come and hand it on; write what is due, as much as the port takes now."""
-        data = port.read(WAKE_S)
+        data = port.read(self._left_s() if self._came_ns else WAKE_S)
         now = self._clock.mono()
         if data:
-            came = self._end.take_in(data, now)
-            for source in self._sources:
-                payloads = (came.texts or came.lines) if source.texts else (came.blocks or came.lines)
-                if payloads:
-                    source.put(Batch([self._topic] * len(payloads), list(payloads), self._clock.wall(), now))
+            self._came.add(self._end.take_in(data, now))
+            if self._came and not self._came_ns:
+                self._came_ns = now
+        if self._came_ns and now - self._handed_ns >= GATHER_NS:
+            self._hand_on(now)
         with self._handing:
             result, self._result = self._result, None
         if result is not None:
