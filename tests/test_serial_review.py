@@ -10,6 +10,7 @@ import pytest
 from edged.clock import NS, VirtualClock
 from edged.config import schema
 from edged.records import Batch
+from edged.stream.blocks import read_head
 from edged.stream.decoders.bridge import Bridge
 from edged.stream.sources.serial import SerialSource
 from edged.stream.sources.serial_end import SerialEnd
@@ -159,3 +160,17 @@ def test_a_debug_print_that_looks_like_a_header_costs_no_reading() -> None:
     assert rows(decoder, b"1,2,3", b"y, init", b"4,5,6") == [[1, 2, 3], [4, 5, 6]]
     assert rows(decoder, b"z,y,x", b"1,2,3", b"x,stuck", b"7,8,9") == [[3, 2, 1], [9, 8, 7]]
     assert rows(Bridge(XYZ, decoder), b"4,5,6") == [[6, 5, 4]]
+
+
+def test_a_wall_clock_that_could_not_be_looked_at_in_time_is_not_taken_for_1970() -> None:
+    class Slow(VirtualClock):
+        def wall(self) -> int:
+            self.advance(NS // 100)
+            return super().wall()
+
+    end = SerialEnd("framed", Slow(START))
+    firmware = FakeFirmware()
+    (block,) = end.take_in(b"\0" + firmware.say_hello() + firmware.block(), 1).blocks
+    head = read_head(block)
+    assert head
+    assert abs(head[3] - START) < 60 * NS

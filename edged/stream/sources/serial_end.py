@@ -60,7 +60,7 @@ class SerialEnd:
         self._guess = Guess()
         self._frames_before = 0  # those that came before this guess
         self._broken_since: int | None = None  # when the first byte came that belongs to nothing whole yet
-        self._wall_ns = self._look() or 0
+        self._wall_ns = clock.wall() - clock.mono()
         self._hello: tuple[Hello | None, bytes] = (None, b"")
 
     def opened(self, now_ns: int) -> None:
