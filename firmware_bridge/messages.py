@@ -81,7 +81,7 @@ class Hello:
             raise BadMessage(f"samples of an unknown kind {code}, {zero}")
         texts = _Texts(body, _HELLO.size)
         firmware, version = texts.take(), texts.take()
-        channels = tuple(Channel(texts.take(), texts.take(), texts.take_float()) for _ in range(min(count, MAX_CHANNELS + 1)))
+        channels = tuple(Channel(texts.take(), texts.take(), texts.take_float()) for _ in range(count))
         hello = cls(firmware, version, _KINDS[code], tick_hz, rate_hz, window, channels)
         _check(hello)
         return hello
