@@ -15,6 +15,7 @@ anew. Per arrival the work is a few comparisons; the line is drawn anew once a s
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 from firmware_bridge.earliest import Earliest
@@ -168,7 +169,7 @@ class ClockFit:
         self._x, self._y = self._earliest.points[-1]
         self._y += round(min(late - (slope + _AGING) * sent for sent, late in points))
         self.tick_ns *= 1 + slope
-        self._ask_exchanges()
+        self._ask_exchanges(now_ns)
 
     def _before_newest(self) -> list[Point]:
         """Give the earliest arrivals as (ns by ticks, ns later than those), from the newest: small numbers are exact ones."""
@@ -181,9 +182,11 @@ class ClockFit:
         self._drift_error = min(_WORST_DRIFT, _DRIFT_CHANGE + 4 * spread / span_ns)
         self._gate = max(_EARLY_NS, 8 * spread) if len(late) >= FEW else _EARLY_LEARNING_NS
 
-    def _ask_exchanges(self) -> None:
+    def _ask_exchanges(self, now_ns: int) -> None:
         """Put the line right by what TIME exchanges say."""
-        correction = self._exchanges.correction(self._line, self._earliest.points[0][0])
+        # The line holds as far back as its points go; at first it holds for all, even for what came before there was a line.
+        since = self._earliest.points[0][0] if now_ns - self._begun_ns > _WINDOW_NS else -math.inf
+        correction = self._exchanges.correction(self._line, since)
         if correction is not None:
             self._correction = round(correction)
             self.accuracy_ns = self._exchanges.accuracy_ns(self.tick_ns)

@@ -43,7 +43,7 @@ class Exchanges:
         self._all.append(_Exchange(sent_ns, ticks_in, ticks_out, came_ns))
         return True
 
-    def correction(self, line: Callable[[int], float], since: int) -> float | None:
+    def correction(self, line: Callable[[int], float], since: float) -> float | None:
         """Give what is to be added to a line, in ns; None without exchanges.
 
         `line` gives the host's ns of ticks, and is right from the tick `since` on: what older exchanges said then stays.

@@ -11,6 +11,7 @@ import pytest
 from firmware_bridge import frames
 from firmware_bridge.link import BoardLink, SamplesCame
 from firmware_bridge.messages import BadMessage, Hello
+from firmware_bridge.stamps import Stamps
 from tests.firmwares import VIBRO, FakeFirmware
 
 S = 1_000_000_000
@@ -50,3 +51,21 @@ def test_ticks_that_cannot_be_true_are_counted() -> None:
 @pytest.mark.parametrize(("factor", "name"), [(2.0, "wrong-tick"), (0.5, "clock-jump")])
 def test_a_clock_that_runs_at_another_rate_than_the_hello_says_shows_in_the_counts(factor: float, name: str) -> None:
     assert count_over(60, lambda second: round(second * factor * 1_000_000))[name] > 4
+
+
+def test_a_question_that_was_answered_before_the_first_block_does_not_bend_the_clock() -> None:
+    """An oscillator that is 2 % slow: what its nominal rate says of the seconds before the first block is wrong by milliseconds."""
+    drift, delay_ns, tick_hz = 0.98, 300_000, 1_000_000
+
+    def tick(at_ns: int) -> int:
+        return round(at_ns * drift * tick_hz / S)
+
+    stamps = Stamps(tick_hz, 1000.0)
+    fit = stamps.fit
+    fit.exchanged(S, tick(S + delay_ns), tick(S + delay_ns), S + 2 * delay_ns)
+    for tenth in range(30, 900):
+        at_ns = tenth * S // 10
+        _, last_ns = stamps.block(tick(at_ns), 100, True, at_ns + delay_ns)
+        if tenth % 10 == 5:
+            fit.exchanged(at_ns, tick(at_ns + delay_ns), tick(at_ns + delay_ns), at_ns + 2 * delay_ns)
+    assert abs(last_ns - at_ns) < 50_000
