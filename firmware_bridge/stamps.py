@@ -37,12 +37,12 @@ class Stamps:
         self.jumps = 0
         self.wrong = 0
         self._pace = Pace(tick_hz / rate_hz)
-        self._second = max(1, round(tick_hz))
+        self._second = round(tick_hz)
         self._last_ns: int | None = None  # the time of the last reading, as it was given out
         self._came_ns = 0
         self._uneven = 0  # so many blocks are still not timed by their own ticks alone
-        self._tick = 0  # that of the last block that was believed
-        self._ticks: int | None = None  # the same unwrapped; None where it says nothing of the time until the next
+        self._ticks = 0  # unwrapped, of the last block that was believed
+        self._timed = False  # they say how much time passes until the next block
 
     @property
     def period_ns(self) -> float:
@@ -52,12 +52,14 @@ class Stamps:
     def goes_back(self, tick: int) -> bool:
         """Say whether a u32 tick is before that of the last block: the firmware began anew.
 
-        After a silence of more than half a wrap only answers to TIME tell that from a tick that has wrapped.
+        After a long silence only answers to TIME tell that from a tick that has wrapped.
         """
         newest = self.fit.newest
         if self._last_ns is None or newest is None:
             return False
-        return _is_before(tick, self._tick) and _is_before(tick, newest - self._second)
+        if newest - self._ticks < _WRAP // 4:
+            return _is_before(tick, self._ticks)
+        return _is_before(tick, newest - self._second)
 
     def block(self, tick: int, count: int, follows: bool, now_ns: int) -> tuple[int, int]:
         """Give the host's monotonic ns of the first and the last of a block's readings.
@@ -71,9 +73,9 @@ class Stamps:
         """
         resets = self.fit.resets
         ticks = self.fit.unwrap(tick, now_ns)
-        believed = self.fit.arrived(ticks, now_ns) and not self.goes_back(tick)
+        believed = self.fit.arrived(ticks, now_ns) and (self._last_ns is None or ticks >= self._ticks)
         if self.fit.resets > resets:
-            believed, self._ticks = True, None
+            believed, self._timed = True, False
         self.wrong += not believed
         if self._last_ns is None:
             first, last = self._alone(self.fit.at(ticks), count)
@@ -81,8 +83,7 @@ class Stamps:
             first, last = self._by_tick(self._last_ns, ticks, count, follows)
         else:
             first, last = self._by_arrival(self._last_ns, count, 0 if follows else now_ns - self._came_ns)
-        self._ticks = ticks if believed else None
-        self._tick = tick if believed else self._tick
+        self._ticks, self._timed = (ticks, True) if believed else (self._ticks, False)
         self._last_ns, self._came_ns = last, now_ns
         return first, last
 
@@ -91,10 +92,10 @@ class Stamps:
         true_ns = self.fit.at(ticks)
         wanted = true_ns - before_ns
         even = count * self.period_ns
-        own = max(wanted, even) if self._ticks is None else (ticks - self._ticks) * self.fit.tick_ns
+        own = (ticks - self._ticks) * self.fit.tick_ns if self._timed else max(wanted, even)
         lag = wanted - own
         missing = self._pace.misses(own / self.fit.tick_ns, count)
-        if follows and self._ticks is not None:
+        if follows and self._timed:
             self._pace.learn(ticks - self._ticks, count)
         if abs(lag) > _JUMP_NS:
             self.jumps += 1
@@ -131,5 +132,5 @@ def _within(value: float, most: float) -> float:
 
 
 def _is_before(tick: int, other: int) -> bool:
-    """Say whether one u32 tick is before another, by less than half a wrap."""
+    """Say whether one tick, wrapped or not, is before another, by less than half a wrap."""
     return (tick - other) % _WRAP >= _WRAP // 2
