@@ -175,7 +175,9 @@ class BoardLink:
         first_ns, last_ns = stamps.block(samples.tick, samples.count, follows, now_ns)
         self._counts["wrong-tick"] += stamps.wrong - wrong
         self._counts["clock-jump"] += stamps.jumps - jumps
-        sender.tick, sender.tick_ns, sender.whole = samples.tick, last_ns, True
+        sender.whole = True
+        if stamps.wrong == wrong:
+            sender.tick, sender.tick_ns = samples.tick, last_ns
         came.append(SamplesCame(hello, samples.data, samples.count, first_ns, last_ns, follows))
 
     def _take_hello(self, frame: frames.Frame, sender: Sender, now_ns: int, came: list[Came]) -> None:

@@ -46,7 +46,7 @@ class Sender:
     hello: Hello | None = None  # None: not known, or to be heard again
     stamps: Stamps | None = None  # None: no HELLO was ever heard of it
     rates: tuple[int, float] | None = None  # that `stamps` were made for: ticks and readings a second
-    tick: int | None = None  # of its last SAMPLES
+    tick: int | None = None  # of its last SAMPLES that had one that can be true
     tick_ns: int = 0  # when that tick was, by the host's clock
     whole: bool = True  # no frame is missing since its last SAMPLES
     told: bool = False  # its HELLO came after the last missing frame

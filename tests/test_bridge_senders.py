@@ -13,6 +13,7 @@ from firmware_bridge.messages import Ack, Event
 from tests.firmwares import VIBRO, FakeFirmware
 
 NS = 1_000_000_000
+BLOCK_S = 3 / 26  # what three readings take
 OTHER = dataclasses.replace(VIBRO, firmware="other", kind="int32")
 
 
@@ -23,7 +24,7 @@ class Bench:
         self.link = BoardLink()
         self.now = 1000 * NS
 
-    def up(self, *lines: bytes, after: float = 0.1) -> list[Came]:
+    def up(self, *lines: bytes, after: float = BLOCK_S) -> list[Came]:
         self.now += round(after * NS)
         came = self.link.receive(b"".join(lines), self.now)
         self.link.wake(self.now)
@@ -56,7 +57,7 @@ def test_after_a_restart_the_new_hello_counts() -> None:
     bench, firmware = running(7)
     firmware.hello = OTHER
     assert bench.up(firmware.start(8)) == [HelloCame(OTHER, 8, restarted=True)]
-    (block,) = bench.up(firmware.block())
+    (block,) = bench.up(firmware.block(3))
     assert isinstance(block, SamplesCame)
     assert (block.hello, block.follows) == (OTHER, False)
     assert bench.counted == {"restarts": 1}
@@ -67,7 +68,7 @@ def test_after_a_restart_the_old_hello_is_not_used_for_new_samples() -> None:
     bench, firmware = running(7)
     firmware.hello = OTHER
     firmware.start(8)
-    assert bench.up(firmware.block(), firmware.block()) == []
+    assert bench.up(firmware.block(3), firmware.block(3)) == []
     assert bench.link.hello is None
     assert bench.counted == {"no-hello": 2, "restarts": 1}
     assert bench.up(bench.asks(firmware)) == [HelloCame(OTHER, 8, restarted=True)]
@@ -88,7 +89,7 @@ def test_samples_after_a_restart_have_times_of_the_new_clock() -> None:
     old = bench.link.stamps
     bench.up(firmware.start(8), after=3)
     assert bench.link.stamps is not old
-    (block,) = bench.up(firmware.block())
+    (block,) = bench.up(firmware.block(3))
     assert isinstance(block, SamplesCame)
     assert abs(block.last_ns - bench.now) < NS // 2
 
@@ -101,7 +102,7 @@ def test_the_same_session_and_a_new_hello_is_a_restart(before: int) -> None:
     counted = bench.counted.get("restarts", 0)
     assert bench.up(firmware.start()) == [HelloCame(VIBRO, 1, restarted=True)]
     assert bench.counted["restarts"] == counted + 1
-    (block,) = bench.up(firmware.block())
+    (block,) = bench.up(firmware.block(3))
     assert isinstance(block, SamplesCame)
     assert not block.follows
 
@@ -116,7 +117,7 @@ def test_the_same_session_and_a_lost_hello_is_a_restart(sequence: int, tick: int
         assert kinds(bench.up(firmware.block(3))) == ["SamplesCame"]
     firmware.hello = OTHER
     firmware.start()
-    assert bench.up(firmware.block(), after=2) == []
+    assert bench.up(firmware.block(3), after=2) == []
     assert bench.link.hello is None
     assert bench.counted == {"restarts": 1, "no-hello": 1}
     assert bench.up(bench.asks(firmware)) == [HelloCame(OTHER, 1, restarted=True)]
@@ -127,7 +128,7 @@ def test_the_same_session_and_a_text_first_is_a_restart() -> None:
     firmware.start()
     firmware.sequence = 0
     assert bench.up(firmware.text("hello")) == [TextCame("hello")]
-    assert bench.up(firmware.block()) == []
+    assert bench.up(firmware.block(3)) == []
     assert bench.counted == {"restarts": 1, "no-hello": 1}
 
 
@@ -136,9 +137,9 @@ def test_a_hello_between_a_restart_and_its_first_samples_stays_good() -> None:
     bench, firmware = running(1)
     firmware.sequence = 40000
     bench.up(firmware.say_hello())
-    bench.up(firmware.block())
+    bench.up(firmware.block(3))
     bench.up(bench.asks(firmware))
-    bench.up(firmware.block())
+    bench.up(firmware.block(3))
     firmware.start()
     firmware.sequence = 0
     assert kinds(bench.up(firmware.text("boot"), firmware.say_hello(), firmware.block(1), firmware.block(1))) == [
@@ -160,7 +161,7 @@ def test_many_lost_frames_are_no_restart() -> None:
     bench, firmware = running(7)
     firmware.lose(20000)
     firmware.tick += 50_000_000
-    (block,) = bench.up(firmware.block(), after=50)
+    (block,) = bench.up(firmware.block(3), after=50 + BLOCK_S)
     assert isinstance(block, SamplesCame)
     assert not block.follows
     assert bench.counted == {"gaps": 1, "lost-frames": 20000}
@@ -177,18 +178,28 @@ def test_a_tick_that_wraps_in_a_gap_is_no_restart() -> None:
     assert bench.counted == {"gaps": 1, "lost-frames": 10}
 
 
+def test_a_wrong_tick_before_a_gap_makes_no_restart() -> None:
+    bench, firmware = running(7)
+    tick = firmware.tick
+    bench.up(firmware.samples([[1, 2, 3]] * 3, tick=(tick + 2**30) % 2**32))
+    firmware.lose(1)
+    firmware.tick = tick + 3 * 1_000_000 * 3 // 26
+    assert kinds(bench.up(firmware.samples([[1, 2, 3]] * 3, tick=firmware.tick), after=0.2)) == ["SamplesCame"]
+    assert bench.counted == {"wrong-tick": 1, "gaps": 1, "lost-frames": 1}
+
+
 def test_a_long_silence_is_no_restart() -> None:
     """Longer than half a wrap of the tick, which then says nothing of before and after."""
     bench, firmware = running(7)
     for minutes in (30, 40, 60, 100, 1000):
         firmware.lose(5)
         firmware.tick += minutes * 60 * 1_000_000
-        assert kinds(bench.up(firmware.block(3), after=minutes * 60)) == ["SamplesCame"]
+        assert kinds(bench.up(firmware.block(3), after=minutes * 60 + BLOCK_S)) == ["SamplesCame"]
     assert bench.counted == {"gaps": 5, "lost-frames": 25}
 
 
-def together(bench: Bench, first: FakeFirmware, second: FakeFirmware, seconds: float) -> list[Came]:
-    return [event for _ in range(round(seconds * 10)) for event in bench.up(first.block(3), second.block(3), after=0.1)]
+def together(bench: Bench, first: FakeFirmware, second: FakeFirmware, turns: int) -> list[Came]:
+    return [event for _ in range(turns) for event in bench.up(first.block(3), second.block(3))]
 
 
 def sessions(came: list[Came]) -> set[str]:
@@ -199,9 +210,9 @@ def test_of_two_senders_the_first_is_heard_and_the_other_counted() -> None:
     bench, first = running(7)
     second = FakeFirmware(OTHER, session=8)
     bench.up(second.start())
-    assert [event for event in bench.up(first.block()) if isinstance(event, HelloCame)] == [HelloCame(VIBRO, 7, restarted=False)]
+    assert [event for event in bench.up(first.block(3)) if isinstance(event, HelloCame)] == [HelloCame(VIBRO, 7, restarted=False)]
     assert bench.link.two_senders
-    came = together(bench, first, second, 10)
+    came = together(bench, first, second, 100)
     assert sessions(came) == {"vibro"}
     assert all(block.follows for block in came if isinstance(block, SamplesCame))
     assert bench.counted == {"restarts": 1, "other-sender": 100}
@@ -212,7 +223,7 @@ def test_of_two_senders_the_first_is_heard_and_the_other_counted() -> None:
 def test_two_senders_without_a_hello_of_the_second(session: int) -> None:
     bench, first = running(7)
     second = FakeFirmware(OTHER, session=session, sequence=30000)
-    came = together(bench, first, second, 10)
+    came = together(bench, first, second, 100)
     assert sessions(came) == {"vibro"}
     assert len(came) >= 98
     assert bench.link.two_senders
@@ -224,7 +235,7 @@ def test_the_other_is_taken_up_when_the_first_is_silent_for_five_seconds() -> No
     bench, first = running(7)
     second = FakeFirmware(OTHER, session=8)
     bench.up(second.start())
-    together(bench, first, second, 1)
+    together(bench, first, second, 10)
     for _ in range(49):
         assert bench.up(second.block(3), after=0.1) == []
     assert bench.link.two_senders
@@ -234,7 +245,7 @@ def test_the_other_is_taken_up_when_the_first_is_silent_for_five_seconds() -> No
     assert sessions(bench.up(second.block(3))) == {"other"}
     bench.up(second.block(3), after=5)
     assert not bench.link.two_senders
-    assert sessions(together(bench, first, second, 10)) == {"other"}, "now it is the first"
+    assert sessions(together(bench, first, second, 100)) == {"other"}, "now it is the first"
     assert bench.link.two_senders
 
 
@@ -242,7 +253,7 @@ def test_two_senders_are_no_more_when_the_second_goes_away() -> None:
     bench, first = running(7)
     second = FakeFirmware(OTHER, session=8)
     bench.up(second.start())
-    together(bench, first, second, 1)
+    together(bench, first, second, 10)
     for _ in range(51):
         bench.up(first.block(3))
     assert not bench.link.two_senders
@@ -252,7 +263,7 @@ def test_a_second_that_went_away_takes_no_frame_of_the_first() -> None:
     """Not even one that comes where the second's sequence stood."""
     bench, first = running(1, blocks=100)
     second = FakeFirmware(OTHER, session=1, sequence=300)
-    together(bench, first, second, 1)
+    together(bench, first, second, 10)
     for _ in range(51):
         bench.up(first.block(3))
     first.lose(second.sequence - first.sequence)
@@ -264,18 +275,18 @@ def test_a_second_that_went_away_takes_no_frame_of_the_first() -> None:
 def test_going_back_to_the_first_is_no_restart_of_it() -> None:
     bench, first = running(7)
     assert bench.up(first.start(9)) == [HelloCame(VIBRO, 9, restarted=True)]
-    bench.up(first.block())
+    bench.up(first.block(3))
     bench.up(FakeFirmware(OTHER).start(8))
-    assert bench.up(first.block())[0] == HelloCame(VIBRO, 9, restarted=False)
+    assert bench.up(first.block(3))[0] == HelloCame(VIBRO, 9, restarted=False)
 
 
 def test_a_restart_of_the_first_of_two_is_taken_from_its_hello() -> None:
     bench, first = running(7)
     second = FakeFirmware(OTHER, session=8)
     bench.up(second.start())
-    together(bench, first, second, 1)
+    together(bench, first, second, 10)
     assert bench.up(first.start(9)) == [HelloCame(VIBRO, 9, restarted=True)]
-    assert sessions(together(bench, first, second, 10)) == {"vibro"}
+    assert sessions(together(bench, first, second, 100)) == {"vibro"}
 
 
 @pytest.mark.parametrize("apart", [-40000, -5000, -64, -3, -2, 2, 3, 40, 64, 5000, 30000])
@@ -284,12 +295,12 @@ def test_two_senders_of_the_same_session_are_told_apart_by_their_sequence(apart:
     bench, first = running(1, blocks=100)
     second = FakeFirmware(OTHER, session=1, sequence=(first.sequence + apart) % 2**16)
     second.tick = 123_456_789
-    came = together(bench, first, second, 1)
+    came = together(bench, first, second, 10)
     came += [event for _ in range(20) for event in bench.up(bench.asks(first) + bench.asks(second))]
-    came += together(bench, first, second, 2)
+    came += together(bench, first, second, 20)
     heard = sessions(came)
     assert len(heard) == 1
-    tail = together(bench, first, second, 10)
+    tail = together(bench, first, second, 100)
     assert sessions(tail) == heard
     assert len(tail) >= 95
     assert bench.link.two_senders
@@ -300,7 +311,7 @@ def test_two_senders_of_the_same_session_and_sequence_are_one_with_repeats() -> 
     """Nothing tells them apart; one of them is heard, and the counts show that something is wrong."""
     bench, first = running(1)
     second = FakeFirmware(session=1, sequence=first.sequence, tick=first.tick)
-    came = together(bench, first, second, 5)
+    came = together(bench, first, second, 50)
     assert len(came) == 50
     assert bench.counted == {"duplicate": 50}
 
@@ -309,8 +320,8 @@ def test_the_second_of_the_same_session_starts_while_the_first_runs() -> None:
     bench, first = running(1, blocks=100)
     second = FakeFirmware(OTHER, session=1)
     assert kinds(bench.up(second.start())) == ["HelloCame"]
-    assert bench.up(first.block())[0] == HelloCame(VIBRO, 1, restarted=False)
-    assert sessions(together(bench, first, second, 10)) == {"vibro"}
+    assert bench.up(first.block(3))[0] == HelloCame(VIBRO, 1, restarted=False)
+    assert sessions(together(bench, first, second, 100)) == {"vibro"}
 
 
 def test_answers_of_a_stranger_are_left_out() -> None:
@@ -325,7 +336,7 @@ def test_opened_again_all_who_were_heard_are_forgotten() -> None:
     bench, first = running(7)
     second = FakeFirmware(OTHER, session=8)
     bench.up(second.start())
-    together(bench, first, second, 1)
+    together(bench, first, second, 10)
     bench.link.opened(bench.now)
     assert bench.up(second.say_hello()) == [HelloCame(OTHER, 8, restarted=True)]
     assert not bench.link.two_senders
@@ -343,7 +354,7 @@ def test_the_same_session_restarts_again_and_again_on_a_bad_line(seed: int) -> N
         bench.now += chance.randrange(NS // 10, 3 * NS)
         for _ in range(20 + round(chance.expovariate(1 / 100))):
             line = answers + line + firmware.samples([[run, 0, 0]] * 3)
-            came = bench.up(b"" if chance.random() < 0.2 else line, after=3 / 26)
+            came = bench.up(b"" if chance.random() < 0.2 else line, after=BLOCK_S)
             answers, line = bench.asks(firmware), b""
             for event in came:
                 if isinstance(event, SamplesCame):

@@ -65,7 +65,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
 
 # Who may speak with firmware: the bridge beside edged knows nothing of it.
 SPEAK_WITH_FIRMWARE = {"stream", "service", "cli", "doctor"}
-BRIDGE_NEEDS = {"serial": {"port.py"}, "numpy": {"clock_fit.py"}}
+BRIDGE_NEEDS = {"serial": {"port.py"}}
 
 # What runs from a shell prompt all day must start in a blink on a small board.
 QUICK = ["status", "top", "check", "why"]
