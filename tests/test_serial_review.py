@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from edged.clock import NS, VirtualClock
 from edged.config import schema
+from edged.errors import OperatorError
+from edged.models.manifest import load_release
 from edged.records import Batch
 from edged.stream.blocks import read_head
+from edged.stream.channels import match_hello
 from edged.stream.decoders.bridge import Bridge
 from edged.stream.sources.serial import SerialSource
 from edged.stream.sources.serial_end import SerialEnd
 from edged.stream.sources.serial_line import SerialLine
 from firmware_bridge.messages import Result
-from tests.firmwares import FakeFirmware
+from tests.conftest import REPO
+from tests.firmwares import VIBRO, FakeFirmware
 from tests.test_serial_decoder import XYZ
 from tests.waiting import until
 
@@ -174,3 +179,13 @@ def test_a_wall_clock_that_could_not_be_looked_at_in_time_is_not_taken_for_1970(
     head = read_head(block)
     assert head
     assert abs(head[3] - START) < 60 * NS
+
+
+def test_a_firmware_cannot_steer_a_terminal_or_a_log_by_its_names() -> None:
+    channels = tuple(replace(channel, name=f"{channel.name}\x9b31m\n") for channel in VIBRO.channels[:2])
+    hello = replace(VIBRO, firmware="\x1b]0;x\x07", version="\u202e", channels=channels)
+    manifest = load_release(REPO / "edged" / "demo" / "har").manifest
+    with pytest.raises(OperatorError) as caught:
+        match_hello("har", hello, manifest)
+    assert caught.value.code == "channels-do-not-match"
+    assert caught.value.text.isprintable()

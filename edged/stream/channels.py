@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edged.config import schema
+from edged.config.words import plain
 from edged.errors import OperatorError
 from edged.models.manifest import Input, Manifest
 from firmware_bridge.messages import Hello
@@ -58,9 +59,9 @@ def match_hello(pipeline: str, hello: Hello, manifest: Manifest) -> None:
     Raises OperatorError (`channels-do-not-match`, `rate-does-not-match`) naming both sides.
     """
     given, wanted = [channel.name for channel in hello.channels], manifest.input.channels
-    sender = f"the firmware {hello.firmware} {hello.version}".rstrip()
+    sender = plain(f"the firmware {hello.firmware} {hello.version}".rstrip())
     if firmware_columns(given, wanted) is None:
-        ours, theirs = (f"{len(names)} channels ({', '.join(names)})" for names in (given, wanted))
+        ours, theirs = (plain(f"{len(names)} channels ({', '.join(names)})") for names in (given, wanted))
         text = f"pipeline {pipeline}: {sender} sends {ours}, {manifest.name} wants {theirs}"
         raise OperatorError("channels-do-not-match", text, "use a firmware that sends all of these, or a model that takes what it sends")
     if not rate_fits(hello, manifest.input):
