@@ -28,8 +28,8 @@ from edged.service.parts import Lane, Parts
 from edged.service.serial_health import port_faults
 from edged.service.serial_status import SerialRates, SerialStatus, serial_status
 from edged.service.snapshot import Snapshot, read
+from edged.stream.sources.serial_errors import as_edged
 from edged.stream.sources.serial_line import SerialState
-from edged.stream.sources.serial_port import as_edged
 from edged.stream.sources.stdin import StdinSource
 from firmware_bridge.messages import Channel
 from firmware_bridge.port import PortError

@@ -81,7 +81,7 @@ def command(port: str | None, baud: int, framing: str, seconds: float | None, as
     stop = _stopped_by_signals()
     from edged.cli.serial.watched import WatchedPort
     from edged.clock import SystemClock
-    from edged.stream.sources.serial_port import as_edged
+    from edged.stream.sources.serial_errors import as_edged
 
     try:
         watched = WatchedPort(port, baud, framing, SystemClock.mono)

@@ -154,7 +154,7 @@ def _known(value: float) -> float | None:
 
 
 def _error(lost: Lost) -> dict[str, str]:
-    from edged.stream.sources.serial_port import as_edged
+    from edged.stream.sources.serial_errors import as_edged
 
     return as_edged(lost.error).as_dict()
 

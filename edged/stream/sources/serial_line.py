@@ -20,7 +20,7 @@ from edged.errors import BugError, EdgedError
 from edged.records import Batch
 from edged.stream.sources.serial import SerialSource
 from edged.stream.sources.serial_end import Came, SerialEnd
-from edged.stream.sources.serial_port import as_edged
+from edged.stream.sources.serial_errors import as_edged
 from firmware_bridge.messages import Hello, Result
 from firmware_bridge.port import Port, PortError
 
