@@ -32,7 +32,7 @@ class Emulator:
     @property
     def led(self) -> list[str]:
         """Give what its LED did since it was started: lines such as `LED on: running 0.998`."""
-        return self._led.read_text().splitlines()
+        return self._led.read_text().splitlines() if self._led.exists() else []  # QEMU makes it after the pseudo-terminal
 
     def kill(self) -> None:
         """Cut its power: SIGKILL, and the pseudo-terminal is gone."""
