@@ -7,6 +7,7 @@ import select
 import threading
 import tty
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.firmwares import FakeFirmware
@@ -28,6 +29,7 @@ class SerialCable:
         """Plug it in: the port is there, and another one than before."""
         self._master, slave = os.openpty()
         tty.setraw(slave)
+        os.set_blocking(self._master, False)  # it looks readable while nobody has the other end open, and is not when somebody opens it
         self.path.unlink(missing_ok=True)
         self.path.symlink_to(os.ttyname(slave))
         os.close(slave)
@@ -50,8 +52,13 @@ class SerialCable:
     def say(self, data: bytes | Callable[[], bytes]) -> None:
         """Send bytes to the board, or what the firmware makes now; waits while the line is full."""
         with self._lock:  # the firmware numbers its frames, answers among them
-            left = memoryview(data if isinstance(data, bytes) else data())
-            while left:
+            self._write(data if isinstance(data, bytes) else data())
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            select.select([], [self._master], [])
+            with suppress(BlockingIOError):
                 left = left[os.write(self._master, left) :]
 
     def _listen(self, master: int) -> None:
@@ -62,7 +69,7 @@ class SerialCable:
                     return
                 data = _waiting(master)
                 if data and self.firmware is not None:
-                    os.write(master, self.firmware.receive(data))
+                    self._write(self.firmware.receive(data))
                 elif data:
                     self.heard += data
             threading.Event().wait(0.002)
@@ -72,5 +79,5 @@ def _waiting(master: int) -> bytes:
     ready, _, _ = select.select([master], [], [], 0)
     try:
         return os.read(master, 65536) if ready else b""
-    except OSError:  # nobody has the other end open
+    except OSError:  # nobody has the other end open, or has had it just now
         return b""

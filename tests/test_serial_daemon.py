@@ -235,3 +235,50 @@ def test_readings_that_wait_at_a_swap_go_on_where_their_channels_are_known(
     by_name = dict(zip("abcd", [2.0, 4.0, 6.0, 8.0]))
     assert all(each.output["values"] == [by_name[name] for name in names] * 4 for each in lane.kept.results[1:])
     assert lane.counters.dropped.get("release-changed", 0) == lost
+
+
+def test_two_firmwares_on_one_line_are_told_and_the_first_is_read(daemon: Daemon, cable: SerialCable, shaking: Shaking) -> None:
+    daemon.start()
+    until(lambda: len(results(daemon)) >= 2, "results come", daemon.tail)
+    other = FakeFirmware(replace(FAST, firmware="stranger"), session=0x4242)
+
+    def told(status: Status) -> bool:  # at first it might be a restart
+        cable.say(other.block)
+        return "serial-two-senders" in codes(status) and "other-sender" in status["serial"][0]["faults"]
+
+    status = daemon.until(told, "the second one is seen")
+    assert status["serial"][0]["two_senders"]
+    assert status["serial"][0]["firmware"] == "vibro"
+    before = len(results(daemon))
+    until(lambda: len(results(daemon)) >= before + 2, "the first goes on", daemon.tail)
+    daemon.until(lambda status: "serial-two-senders" not in codes(status), "it is over when the other is silent")
+
+
+def test_a_firmware_that_always_says_the_same_session_is_seen_to_restart(daemon: Daemon, cable: SerialCable) -> None:
+    firmware = FakeFirmware(FAST, session=1)
+    cable.firmware = firmware
+    shaking = Shaking(cable, firmware)
+    daemon.start()
+    until(lambda: len(results(daemon)) >= 5, "results come", daemon.tail)
+    shaking.stop()
+    cable.say(firmware.start)
+    shaking = Shaking(cable, firmware)
+    before = len(results(daemon))
+    until(lambda: len(results(daemon)) >= before + 2, "results go on", daemon.tail)
+    assert daemon.status()["serial"][0]["restarts"] == 1
+    shaking.stop()
+
+
+def test_bytes_at_another_baud_rate_are_told_and_good_ones_afterwards_are_read(daemon: Daemon, cable: SerialCable) -> None:
+    daemon.start()
+
+    def told(status: Status) -> bool:
+        cable.say(bytes(range(128, 250)))
+        return "serial-garbled" in codes(status)
+
+    daemon.until(told, "it is told")
+    shaking = Shaking(cable, FakeFirmware(FAST))
+    cable.firmware = shaking.firmware
+    until(lambda: len(results(daemon)) >= 2, "results come", daemon.tail)
+    daemon.until(lambda status: "serial-garbled" not in codes(status), "it is over")
+    shaking.stop()
