@@ -6,6 +6,8 @@ is something to fit soon; they are joined by twos when there are too many.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 _NS = 1_000_000_000
 _MOST = 300
 _FIRST_WIDTH_NS = _NS // 8
@@ -35,9 +37,10 @@ class Earliest:
         elif came_ns - y < (ticks - x) * tick_ns:
             points[-1] = (ticks, came_ns)
 
-    def drop(self, wrong: list[bool]) -> None:
-        """Forget those points for which `wrong`, in the order of `points`, says so."""
-        self.points = [point for point, is_wrong in zip(self.points, wrong) if not is_wrong]
+    def forget(self, places: Collection[int]) -> None:
+        """Forget the points at these places."""
+        if places:
+            self.points = [point for place, point in enumerate(self.points) if place not in places]
 
     def forget_before(self, came_ns: int) -> None:
         """Forget what came before `came_ns`, but for the last point."""

@@ -75,7 +75,7 @@ class Stamps:
         ticks = self.fit.unwrap(tick, now_ns)
         believed = self.fit.arrived(ticks, now_ns) and (self._last_ns is None or ticks >= self._ticks)
         if self.fit.resets > resets:
-            believed, self._timed = True, False
+            believed = True
         self.wrong += not believed
         if self._last_ns is None:
             first, last = self._alone(self.fit.at(ticks), count)
@@ -92,7 +92,7 @@ class Stamps:
         true_ns = self.fit.at(ticks)
         wanted = true_ns - before_ns
         even = count * self.period_ns
-        own = (ticks - self._ticks) * self.fit.tick_ns if self._timed else max(wanted, even)
+        own = (ticks - self._ticks) * self.fit.tick_ns if self._timed else even if follows else max(wanted, even)
         lag = wanted - own
         missing = self._pace.misses(own / self.fit.tick_ns, count)
         if follows and self._timed:

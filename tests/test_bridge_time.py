@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from firmware_bridge.clock_fit import ClockFit
 from firmware_bridge.earliest import Earliest
 from firmware_bridge.exchanges import Exchanges
-from firmware_bridge.hull import lower_hull, slope_under
-from firmware_bridge.outliers import below_the_rest, too_short
+from firmware_bridge.hull import lower_hull, slope_along, slope_under
+from firmware_bridge.outliers import alone_below, too_short
 from firmware_bridge.pace import Pace
 from firmware_bridge.stamps import Stamps
 from tests.ticking import NS, WRAP, Setup, exchange, run
@@ -292,10 +292,10 @@ def test_ticks_that_jump_on_for_good_are_learned_after_five_seconds_and_no_readi
     assert (firmware.stamps.fit.resets, firmware.stamps.jumps) == (1, 0)
 
 
-def test_ticks_that_stood_still_for_a_while_are_learned_after_ten_seconds() -> None:
+def test_ticks_that_stood_still_for_a_while_are_learned_after_twenty_seconds() -> None:
     firmware = Firmware().blocks(600)
     firmware.shift = -2_000_000
-    firmware.blocks(200)
+    firmware.blocks(300)
     assert abs(firmware.error) < 10 * MS
     assert firmware.stamps.fit.resets == 1
 
@@ -334,6 +334,43 @@ def test_one_block_that_is_late_by_half_a_minute_changes_nothing() -> None:
     firmware.blocks(3)
     assert firmware.stamps.fit.resets == 0
     assert abs(firmware.error) < MS
+
+
+# Delays that change.
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("more_ms", [3.0, 10.0, 100.0])
+@pytest.mark.parametrize("seconds", [10.0, 120.0, 700.0])
+def test_a_time_when_all_is_late_bends_no_line(asked: bool, more_ms: float, seconds: float) -> None:
+    """A busy host, or a line that is full: for a short time it is not followed, for a longer one as far as answers tell."""
+    setup = Setup(416, (8, 8), 1000, jitter_ms=0.5, drift=2e-4, slow=(200.0, 200.0 + seconds, more_ms), asked=asked)
+    seen = run(setup, 1)
+    steps = seen.even_steps()[500:]
+    assert (steps.min(), steps.max()) == pytest.approx((1, 1), abs=0.02)
+    passed = (seen.truth - seen.truth[0]) / NS
+    late = seen.error - (0 if asked else 0.5 * MS)
+    during, after = (passed > 210) & (passed < 200 + seconds), passed > 200 + seconds + 1.1 * 100 * more_ms / 1000 + 30
+    assert np.abs(late[during]).max(initial=0) < (more_ms + 0.6) * MS
+    assert np.abs(late[after]).max() < 0.3 * MS
+    settled = during & (passed > 200 + 60 + 0.1 * more_ms)
+    assert not asked or np.abs(late[settled]).max(initial=0) < 0.6 * MS
+
+
+def test_a_short_time_when_all_is_late_is_not_followed_at_all() -> None:
+    seen = run(Setup(416, (8, 8), 600, jitter_ms=0.5, drift=2e-4, slow=(200.0, 215.0, 20.0)), 1)
+    assert seen.late_errors().max() < 0.1 * MS
+    assert seen.stamps.fit.resets == 0
+
+
+@pytest.mark.parametrize("fall_ms", [0.5, 3.0, 20.0])
+def test_arrivals_that_become_earlier_for_good_are_believed_within_seconds(fall_ms: float) -> None:
+    seen = run(Setup(416, (8, 8), 600, jitter_ms=0.5, drift=2e-4, slow=(0.0, 200.0, fall_ms)), 1)
+    passed = (seen.truth - seen.truth[0]) / NS
+    assert np.abs(seen.error[passed > 60]).max() < (fall_ms + 0.5) * MS
+    assert np.abs(seen.error[passed > 260]).max() < 0.6 * MS
+    assert np.abs(seen.error[passed > 550]).max() < 0.3 * MS
+    assert seen.even_steps()[500:].max() < 1.02
 
 
 # Corrections.
@@ -499,7 +536,7 @@ def test_a_drift_that_no_line_could_have_is_not_believed() -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     stamps = run(Setup(1660, (20, 20), 900), 1).stamps
-    assert len(stamps.fit._earliest.points) <= 300
+    assert len(stamps.fit._line._earliest.points) <= 300
     assert len(stamps.fit._exchanges._all) <= 128
 
 
@@ -555,10 +592,27 @@ def test_of_few_delays_none_is_too_short() -> None:
     assert too_short([1.0] * 14 + [-1000.0], 1.0) == [False] * 15
 
 
-def test_points_are_judged_along_their_line() -> None:
-    points = [(float(x), 5.0 * x + x % 3) for x in range(100)]
-    points[90] = (90.0, 380.0)
-    assert [place for place, wrong in enumerate(below_the_rest(points, 1.0)) if wrong] == [90]
+def test_a_delay_that_is_alone_below_the_others_is_found() -> None:
+    dice = random.Random(1)
+    delays = [dice.expovariate(1) for _ in range(32)]
+    assert not any(alone_below(delays, 3.0))
+    assert alone_below([*delays, -20.0, -10.0, 50.0], 3.0) == [False] * 32 + [True, True, False]
+
+
+def test_a_delay_in_company_is_not_alone() -> None:
+    dice = random.Random(1)
+    delays = [dice.expovariate(1) for _ in range(32)]
+    assert any(alone_below([*delays, -20.0, -20.5, -21.0], 3.0))
+    assert not any(alone_below([*delays, -20.0, -20.5, -21.0, -19.5], 3.0))
+
+
+@given(st.floats(-100, 100), st.integers(0, 2**32))
+def test_the_slope_of_most_points_is_found_whatever_a_quarter_say(slope: float, seed: int) -> None:
+    dice = random.Random(seed)
+    points = [(float(x), slope * x + dice.uniform(-1, 1)) for x in range(64)]
+    for place in dice.sample(range(64), 8):
+        points[place] = (points[place][0], points[place][1] - dice.uniform(0, 1000))
+    assert slope_along(points) == pytest.approx(slope, abs=0.2)
 
 
 def test_of_each_second_the_earliest_arrival_is_kept_by_the_rate_of_ticks() -> None:

@@ -33,7 +33,8 @@ class Setup:
     count: tuple[int, int]  # readings in a block, from and to
     seconds: float
     jitter_ms: float = 1.0  # how late the reader wakes after bytes came: exponential, by this mean
-    delay_ms: float = 0.5  # on the line, each way
+    delay_ms: float = 0.5  # on the line, each way,
+    slow: tuple[float, float, float] = (0.0, 0.0, 0.0)  # and from one second to another so many ms more
     drift: float = 0.0
     rate_off: float = 0.0
     lost: float = 0.0  # part of blocks that do not come
@@ -83,7 +84,7 @@ def run(setup: Setup, seed: int) -> Seen:
     too_far = np.exp(dice.uniform(*np.log(setup.wrong_s), len(counts))) * setup.tick_hz
     ticks = _ticks(setup, truth, start) + np.where(wrong, too_far, 0).astype(np.int64)
     here = dice.random(len(counts)) >= setup.lost
-    blocks = list(zip(ticks.tolist(), counts.tolist(), _arrivals(setup, truth, dice), here.tolist()))
+    blocks = list(zip(ticks.tolist(), counts.tolist(), _arrivals(setup, truth, start, dice), here.tolist()))
     stamps = Stamps(setup.tick_hz, setup.rate_hz)
     begun = time.process_time()
     given = np.array(list(_stamp(stamps, blocks, list(_exchanges(setup, start, dice)))))
@@ -106,12 +107,18 @@ def _ticks(setup: Setup, truth: NDArray[np.float64], start: int) -> NDArray[np.i
     return np.floor((passed * (1 + setup.drift) + swing) * setup.tick_hz).astype(np.int64) + setup.first_tick
 
 
-def _arrivals(setup: Setup, truth: NDArray[np.float64], dice: np.random.Generator) -> list[int]:
+def _on_line(setup: Setup, passed_ns: NDArray[np.float64]) -> NDArray[np.float64]:
+    begin, end, more_ms = setup.slow
+    return (setup.delay_ms + np.where((passed_ns >= begin * NS) & (passed_ns < end * NS), more_ms, 0.0)) * 1e6
+
+
+def _arrivals(setup: Setup, truth: NDArray[np.float64], start: int, dice: np.random.Generator) -> list[int]:
     """The reader wakes some time after the first byte that waits, and gets all that has come by then."""
     arrivals, now = [], 0.0
-    for there, late in zip((truth + setup.delay_ms * 1e6).tolist(), dice.exponential(setup.jitter_ms * 1e6, len(truth)).tolist()):
-        if there > now:
-            now = there + late
+    there = truth + _on_line(setup, truth - start)
+    for there_ns, late in zip(there.tolist(), dice.exponential(setup.jitter_ms * 1e6, len(truth)).tolist()):
+        if there_ns > now:
+            now = there_ns + late
         arrivals.append(int(now))
     return arrivals
 
@@ -121,7 +128,7 @@ def _exchanges(setup: Setup, start: int, dice: np.random.Generator) -> Iterator[
         return
     sent = start + np.concatenate((np.arange(0.5, 60, 1.0), np.arange(60.0, max(60.0, setup.seconds), 10.0))) * NS
     sent = sent[sent < start + setup.seconds * NS]
-    ways = (setup.delay_ms + dice.exponential(setup.jitter_ms, (2, len(sent)))) * 1e6
+    ways = _on_line(setup, sent - start) + dice.exponential(setup.jitter_ms * 1e6, (2, len(sent)))
     taken = sent + ways[0]
     came = taken + _ANSWER_NS + ways[1]
     ticks_in, ticks_out = _ticks(setup, taken, start), _ticks(setup, taken + _ANSWER_NS, start)
