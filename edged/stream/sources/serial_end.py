@@ -31,16 +31,6 @@ class Came:
     texts: list[bytes] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        """Say whether there is anything."""
-        return bool(self.blocks or self.texts or self.lines)
-
-    def add(self, later: Came) -> None:
-        """Take what came later, too."""
-        self.blocks += later.blocks
-        self.texts += later.texts
-        self.lines += later.lines
-
 
 class SerialEnd:
     """One line's state over all times it was opened. Used by one thread; what it counts may be read by any."""

@@ -26,7 +26,10 @@ from firmware_bridge.port import Port, PortError
 
 WAKE_S = 0.1  # between two looks at timers while nothing comes
 AGAIN_S = 0.5  # between two attempts to open the port
-GATHER_NS = NS // 100  # between two batches for the pipelines: one for each frame would cost several times as much
+OFTEN_NS = NS // 40  # between two reads of a line that is busy
+LET_COME_S = 0.015  # before its next read
+MUCH = 1024  # bytes of one read; the kernel keeps 4 KiB
+ANSWER_NS = NS // 40  # in which a firmware answers, if it does
 STOP_S = 2.0
 
 
@@ -92,9 +95,8 @@ class SerialLine:
         self._handing = threading.Lock()  # over a result from the threads that make them
         self._result: Result | None = None  # the newest that was handed over
         self._replaced = 0  # by a newer one, before it was taken
-        self._came = Came()  # what the pipelines do not have yet
-        self._came_ns = 0  # monotonic, when the first of it came; 0: there is nothing
-        self._handed_ns = 0
+        self._read_ns = 0  # monotonic, of the last bytes
+        self._asked_ns = 0  # of what was written last
         self._unsent = b""
         self._port: OpenPort | None = None
         self._since = clock.mono()
@@ -196,8 +198,6 @@ class SerialLine:
             finally:
                 self._port = None
                 port.close()
-                if self._came_ns:
-                    self._hand_on(self._clock.mono())
 
     def _begin(self, port: OpenPort) -> None:
         now = self._clock.mono()
@@ -205,19 +205,6 @@ class SerialLine:
         self._end.opened(now)
         self._since, self.error = now, None
         self._port = port
-
-    def _left_s(self) -> float:
-        """Give the seconds until what was gathered goes to the pipelines."""
-        return max(0, self._handed_ns + GATHER_NS - self._clock.mono()) / NS
-
-    def _hand_on(self, now_ns: int) -> None:
-        """Give the pipelines what was gathered; it is of the time when the first of it came."""
-        came, wall_ns = self._came, self._clock.wall() - (now_ns - self._came_ns)
-        for source in self._sources:
-            payloads = (came.texts or came.lines) if source.texts else (came.blocks or came.lines)
-            if payloads:
-                source.put(Batch([self._topic] * len(payloads), list(payloads), wall_ns, self._came_ns))
-        self._came, self._came_ns, self._handed_ns = Came(), 0, now_ns
 
     def _failed(self, error: PortError) -> None:
         told = as_edged(error)
@@ -227,14 +214,10 @@ class SerialLine:
 
     def _turn(self, port: OpenPort) -> None:
         """Read what has come and hand it on; write what is due, as much as the port takes now."""
-        data = port.read(self._left_s() if self._came_ns else WAKE_S)
+        data = port.read(WAKE_S)
         now = self._clock.mono()
         if data:
-            self._came.add(self._end.take_in(data, now))
-            if self._came and not self._came_ns:
-                self._came_ns = now
-        if self._came_ns and now - self._handed_ns >= GATHER_NS:
-            self._hand_on(now)
+            self._hand_on(self._end.take_in(data, now), now)
         with self._handing:
             result, self._result = self._result, None
         if result is not None:
@@ -242,3 +225,22 @@ class SerialLine:
         self._unsent = self._unsent or self._end.wake(now)
         if self._unsent:
             self._unsent = self._unsent[port.write(self._unsent) :]
+            self._asked_ns = now
+        if data:
+            self._let_come(len(data), now)
+
+    def _hand_on(self, came: Came, now_ns: int) -> None:
+        for source in self._sources:
+            payloads = (came.texts or came.lines) if source.texts else (came.blocks or came.lines)
+            if payloads:
+                source.put(Batch([self._topic] * len(payloads), list(payloads), self._clock.wall(), now_ns))
+
+    def _let_come(self, size: int, now_ns: int) -> None:
+        """On a line where much comes in small frames, wait before the next read: to wake for each of them costs three times as much.
+
+        Not while an answer may be on its way, which says how late the line is, nor where so much comes that it would not be kept.
+        """
+        often = now_ns - self._read_ns < OFTEN_NS
+        self._read_ns = now_ns
+        if often and size < MUCH and now_ns - self._asked_ns > ANSWER_NS:
+            self._stopping.wait(LET_COME_S)
