@@ -78,7 +78,7 @@ def port_faults(state: SerialState, rates_hz: Sequence[float], mono_ns: int) -> 
     `rates_hz` are those of the models that read it, for a line that does not say its own rate.
     """
     if state.error is not None:
-        return [Fault(state.error.code, ERROR, state.error.text, state.error.hint)]
+        return [Fault(state.error.code, ERROR, state.error.text.removeprefix(f"{state.port} "), state.error.hint)]  # it is told of the port
     if state.state != "open":
         return []
     faults = _of_what_comes(state, rates_hz, mono_ns)
