@@ -43,6 +43,6 @@ def listed(ports: Sequence[FoundPort], width: int, colour: bool) -> list[str]:
 
 
 def stable_name(path: str, ports: Sequence[FoundPort]) -> str:
-    """Give the name of a port that stays over a replug, for a configuration; the path itself where there is none."""
+    """Give the name of a port that stays over a replug, for a configuration; where there is none the path, from the root."""
     real = os.path.realpath(path)
-    return next((port.stable for port in ports if port.stable and os.path.realpath(port.path) == real), path)
+    return next((port.stable for port in ports if port.stable and os.path.realpath(port.path) == real), os.path.abspath(path))
