@@ -375,6 +375,13 @@ def test_arrivals_that_become_earlier_for_good_are_believed_within_seconds(fall_
     assert seen.even_steps()[500:].max() < 1.02
 
 
+@pytest.mark.parametrize("seconds", [208.0, 212.0, 220.0, 250.0])
+@pytest.mark.parametrize("fall_ms", [4.0, 40.0])
+def test_the_drift_that_is_known_is_not_learned_anew_from_a_few_seconds(seconds: float, fall_ms: float) -> None:
+    seen = run(Setup(416, (104, 104), seconds, jitter_ms=5.0, drift=2e-4, slow=(0.0, 200.0, fall_ms)), 1)
+    assert seen.stamps.fit.drift_ppm == pytest.approx(200, abs=30)
+
+
 # Corrections.
 
 
