@@ -69,8 +69,8 @@ class Seen:
 
     def holes(self) -> NDArray[np.float64]:
         """Give the steps over missing readings, as parts of what they truly are."""
-        hole = self.missing > 0
-        return self.step_before[hole] / (self.missing[hole] + 1)
+        step, missing = self.step_before[1:], self.missing[1:]
+        return step[missing > 0] / (missing[missing > 0] + 1)
 
 
 def run(setup: Setup, seed: int) -> Seen:
