@@ -120,6 +120,8 @@ def as_nobody() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    if not Path("/").stat().st_mode & 0o001:
+        pytest.skip("here other users than root may not even enter /: chmod 755 /")
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(NOBODY)

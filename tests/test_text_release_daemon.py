@@ -158,12 +158,15 @@ def test_where_no_variant_is_left_the_pipeline_says_so(make_broker: MakeBroker, 
     folder = write_release(tmp_path / "r", alone)
     daemon = make_daemon(pipeline("orders", on_topic("$FLEET/order"), decoder=OF_TEXTS, model=folder, more=PATIENT), broker.port).start()
     with Peer(broker.port, daemon.topic("evt/variant")) as peer:
-        for _ in range(3):
+
+        def crashed_too_often() -> int:
             for pid in runners(daemon):
                 os.kill(pid, signal.SIGKILL)
             peer.publish(f"{daemon.fleet}/order", TEXTS[0])
             daemon.until(lambda each: each["pipelines"][0]["queue"] == 0, "it is worked off")
-            until(lambda: runners(daemon) or _lost(daemon), "a new runner, or none any more")
+            return _lost(daemon)
+
+        until(crashed_too_often, "no new runner any more")
         told = json.loads(peer.wait(daemon.topic("evt/variant"))[0].payload)
     assert (told["from"], told["to"], told["code"]) == ("labels", "labels", "does-not-fit")
     assert _lost(daemon) >= 1
