@@ -163,7 +163,8 @@ class SerialLine:
     def _counts(self) -> dict[str, int]:
         """Give what was counted at all, by name."""
         counts = Counter(self._end.link.counts)
-        counts.update(self._end.lines_in.counts)  # both have a `too-long`
+        if self._end.framing != "framed":
+            counts.update(self._end.lines_in.counts)  # both have a `too-long`
         counts["result-replaced"] += self._replaced
         return {name: count for name, count in counts.items() if count}
 
