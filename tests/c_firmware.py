@@ -58,7 +58,7 @@ class Driver:
         """Load it; `make("shared", folder)` makes it."""
         functions = ctypes.CDLL(str(path))
         functions.driven_begin.restype = ctypes.c_void_p
-        functions.driven_begin.argtypes = [ctypes.c_uint, ctypes.c_uint, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_uint]
+        functions.driven_begin.argtypes = [ctypes.c_uint, ctypes.c_uint, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_uint, ctypes.c_uint32]
         functions.driven_poll.restype = ctypes.c_size_t
         functions.driven_poll.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
         functions.driven_receive.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
@@ -67,10 +67,12 @@ class Driver:
             getattr(functions, f"driven_{name}").argtypes = [ctypes.c_void_p, *_ARGUMENTS.get(name, [])]
         return cls(functions)
 
-    def begin(self, *, kind: int = 1, channels: int = 3, ring: int = 400, block: int = 60, session: int = 0x1234) -> Firmware | None:
-        """Begin a firmware; None where the library refuses the setup. Sizes are bytes; its clock has 1,000,000 ticks a second."""
-        handle = self.functions.driven_begin(kind, channels, ring, block, session)
-        return Firmware(self.functions, handle, struct.Struct(f"<{channels}{LETTERS[kind]}")) if handle else None
+    def begin(
+        self, *, kind: int = 1, channels: int = 3, ring: int = 400, block: int = 60, session: int = 0x1234, now: int = 0
+    ) -> Firmware | None:
+        """Begin a firmware, at `now` of a clock with 1,000,000 ticks a second; None where the library refuses the setup. Sizes are bytes."""
+        handle = self.functions.driven_begin(kind, channels, ring, block, session, now)
+        return Firmware(self.functions, handle, struct.Struct(f"<{channels}{LETTERS[kind]}"), now) if handle else None
 
 
 _COUNTS = (
@@ -90,12 +92,12 @@ _ARGUMENTS: dict[str, list[type]] = {
 class Firmware:
     """One compiled firmware, whose clock and line the test holds; `end` it."""
 
-    def __init__(self, functions: ctypes.CDLL, handle: int, reading: struct.Struct) -> None:
+    def __init__(self, functions: ctypes.CDLL, handle: int, reading: struct.Struct, now: int) -> None:
         self._functions = functions
         self._handle = handle
         self._line = ctypes.create_string_buffer(LINE_MOST)
         self.reading = reading
-        self.now = 0
+        self.now = now
 
     def end(self) -> None:
         self._functions.driven_end(self._handle)

@@ -18,7 +18,7 @@ typedef struct driven {
     uint32_t results;
 } driven;
 
-driven *driven_begin(unsigned kind, unsigned channels, size_t ring_bytes, size_t block_bytes, unsigned session);
+driven *driven_begin(unsigned kind, unsigned channels, size_t ring_bytes, size_t block_bytes, unsigned session, uint32_t now);
 void driven_end(driven *it);
 void driven_at(driven *it, uint32_t now);
 int driven_sample(driven *it, const void *samples);
@@ -57,8 +57,9 @@ static void result(void *user, const edged_bridge_result *came)
     it->results++;
 }
 
-/* Begin a firmware "driven" "1" with channels c0, c1, ... in "mg", a million ticks a second; NULL where the setup is refused. */
-driven *driven_begin(unsigned kind, unsigned channels, size_t ring_bytes, size_t block_bytes, unsigned session)
+/* Begin a firmware "driven" "1" with channels c0, c1, ... in "mg", a million ticks a second, when its clock is at `now`; NULL where
+ * the setup is refused. */
+driven *driven_begin(unsigned kind, unsigned channels, size_t ring_bytes, size_t block_bytes, unsigned session, uint32_t now)
 {
     static const char *const names[] = {"c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12", "c13", "c14", "c15"};
     driven *it = (driven *)calloc(1, sizeof *it);
@@ -69,6 +70,7 @@ driven *driven_begin(unsigned kind, unsigned channels, size_t ring_bytes, size_t
         it->channels[i].unit = "mg";
         it->channels[i].scale = 0.5f;
     }
+    it->now = now;
     it->hello.firmware = "driven";
     it->hello.version = "1";
     it->hello.kind = (uint8_t)kind;
