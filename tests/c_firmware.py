@@ -70,7 +70,7 @@ class Driver:
     def begin(
         self, *, kind: int = 1, channels: int = 3, ring: int = 400, block: int = 60, session: int = 0x1234, now: int = 0
     ) -> Firmware | None:
-        """Begin a firmware, at `now` of a clock with 1,000,000 ticks a second; None where the library refuses the setup. Sizes are bytes."""
+        """Begin a firmware, at `now` of a clock with 1,000,000 ticks a second; None where the library refuses it. Sizes are bytes."""
         handle = self.functions.driven_begin(kind, channels, ring, block, session, now)
         return Firmware(self.functions, handle, struct.Struct(f"<{channels}{LETTERS[kind]}"), now) if handle else None
 
