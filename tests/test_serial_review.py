@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from edged.stream.sources.serial_line import SerialLine
 from firmware_bridge.messages import Result
 from tests.conftest import REPO
 from tests.firmwares import VIBRO, FakeFirmware
-from tests.test_serial_decoder import XYZ
+from tests.test_serial_decoder import XYZ, block
 from tests.waiting import until
 
 START = 1_700_000_000 * NS
@@ -189,3 +190,16 @@ def test_a_firmware_cannot_steer_a_terminal_or_a_log_by_its_names() -> None:
         match_hello("har", hello, manifest)
     assert caught.value.code == "channels-do-not-match"
     assert caught.value.text.isprintable()
+
+
+def test_a_firmware_that_is_refused_for_hours_takes_no_memory() -> None:
+    """One exception raised again and again would keep each frame it went through, and the block in it."""
+    decoder = Bridge(XYZ)
+    payload = block([[2, 4]], "x", "y")
+    decoder.decode([payload], [b"t"])
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(500):
+        decoder.decode([payload], [b"t"])
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100

@@ -30,13 +30,13 @@ _TYPES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "int32": np.dtype(
 
 @dataclass(frozen=True)
 class _Plan:
-    """How samples after one HELLO are read; `refused` where the model cannot take them."""
+    """How samples after one HELLO are read; `refused` are reason and detail where the model cannot take them."""
 
     kind: np.dtype[Any]
     channels: int
     columns: NDArray[np.intp] | None
     scale: NDArray[np.float32]
-    refused: Refused | None = None
+    refused: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Bridge:
         hello, begin, first_ns, last_ns = head
         plan = self._plans.get(hello) or self._learn(hello)
         if plan.refused:
-            raise plan.refused
+            raise Refused(*plan.refused)
         count, rest = divmod(len(payload) - begin, plan.kind.itemsize * plan.channels)
         if rest or not count:
             raise Refused(WRONG_LENGTH, f"{len(payload) - begin} bytes of samples")
@@ -98,13 +98,13 @@ class Bridge:
         try:
             hello = Hello.decode(body)
         except BadMessage as error:
-            return _refusing(Refused(MALFORMED, str(error)))
+            return _refusing(MALFORMED, str(error))
         names = [channel.name for channel in hello.channels]
         columns = firmware_columns(names, wanted)
         if columns is None:
-            return _refusing(Refused(NO_CHANNELS, f"{', '.join(names)} instead of {', '.join(wanted)}"))
+            return _refusing(NO_CHANNELS, f"{', '.join(names)} instead of {', '.join(wanted)}")
         if not rate_fits(hello, self._given):
-            return _refusing(Refused(OTHER_RATE, f"{hello.rate_hz:g} readings a second instead of {self._given.rate_hz:g}"))
+            return _refusing(OTHER_RATE, f"{hello.rate_hz:g} readings a second instead of {self._given.rate_hz:g}")
         in_order = np.array_equal(columns, np.arange(len(names)))
         scale = np.array([hello.channels[i].scale for i in columns], np.float32)
         return _Plan(_TYPES[hello.kind], len(names), None if in_order else columns, scale)
@@ -120,8 +120,8 @@ class Bridge:
         return sound(values, _times(blocks, counts), message, None, rejected, self._given.channels)
 
 
-def _refusing(refused: Refused) -> _Plan:
-    return _Plan(_TYPES["int16"], 1, None, np.ones(1, np.float32), refused)
+def _refusing(reason: str, detail: str) -> _Plan:
+    return _Plan(_TYPES["int16"], 1, None, np.ones(1, np.float32), (reason, detail))
 
 
 def _runs(taken: Sequence[tuple[int, _Block]]) -> list[list[tuple[int, _Block]]]:
