@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import grp
 import os
+import struct
 import subprocess
 import sys
 import termios
@@ -221,12 +222,19 @@ def test_a_full_line_takes_nothing_and_nobody_waits(board: Board) -> None:
         assert board.hear(4) == b"more"
 
 
+# Linux, asm-generic/termbits.h: the settings with rates as numbers, in and out.
+TERMIOS2 = "=4I20B2I"
+TCGETS2 = 0x802C542A
+
+
 @pytest.mark.parametrize("baud", [300, 9600, 74880, 115200, 250000, 921600, 2_000_000])
 def test_usual_and_odd_baud_rates_are_set(board: Board, baud: int) -> None:
     with opened(board.path, baud):
         fd = os.open(board.path, os.O_RDWR | os.O_NOCTTY)
-        port_module._must_have_taken(fd, baud)
+        settings = bytearray(struct.calcsize(TERMIOS2))
+        fcntl.ioctl(fd, TCGETS2, settings)
         os.close(fd)
+        assert struct.unpack(TERMIOS2, settings)[-2:] == (baud, baud)
 
 
 # Waking and closing.
